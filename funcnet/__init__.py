@@ -1,0 +1,1 @@
+"""funcnet: neural networks as pure functions, with every backward pass derived by hand."""

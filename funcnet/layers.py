@@ -1,0 +1,131 @@
+"""Layers: rules lifted to ``Layer``. They add parameters, names and shapes, and no calculus."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+
+from . import initializers, ops
+from .types import Initializer, Layer, Rule, ShapeError
+
+
+def dense(
+    features: int,
+    w_init: Initializer = initializers.lecun_normal(),
+    b_init: Initializer = initializers.zeros(),
+) -> Layer:
+    """y = x w + b on the last axis: (*S, I) to (*S, ``features``), params ``{"w": (I, O), "b": (O,)}``.
+
+    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    """
+    if features < 1:
+        raise ValueError(f"dense wants at least one feature; got {features}")
+    name = f"dense({features})"
+
+    def init(key, in_shape):
+        if not in_shape:
+            raise ShapeError(f"{name} got input shape (), wants (..., I)")
+        w_key, b_key = jax.random.split(key)
+        w = w_init(w_key, (in_shape[-1], features))
+        return {"w": w, "b": b_init(b_key, (features,))}, (*in_shape[:-1], features)
+
+    def fwd(params, x, key=None):
+        wanted = params["w"].shape[0]
+        if x.shape[-1:] != (wanted,):
+            raise ShapeError(f"{name} got x of shape {x.shape}, wants (N, ..., {wanted})")
+        return ops.dense.fwd(x, params["w"], params["b"])
+
+    def bwd(residuals, dy):
+        dx, dw, db = ops.dense.bwd(residuals, dy)
+        return {"w": dw, "b": db}, dx
+
+    return Layer(init, fwd, bwd, name)
+
+
+def lift(rule: Rule, name: str, out_shape=lambda in_shape: in_shape) -> Layer:
+    """A rule of one array as a layer without parameters; ``out_shape`` maps shapes as the rule does."""
+
+    def init(key, in_shape):
+        return {}, out_shape(in_shape)
+
+    def fwd(params, x, key=None):
+        return rule.fwd(x)
+
+    def bwd(residuals, dy):
+        (dx,) = rule.bwd(residuals, dy)
+        return {}, dx
+
+    return Layer(init, fwd, bwd, name)
+
+
+def relu() -> Layer:
+    """max(x, 0)."""
+    return lift(ops.relu, "relu")
+
+
+def leaky_relu(slope: float = 0.01) -> Layer:
+    """x where x > 0, else slope·x."""
+    return lift(ops.leaky_relu(slope), f"leaky_relu({slope})")
+
+
+def elu(alpha: float = 1.0) -> Layer:
+    """x where x > 0, else α(eˣ − 1)."""
+    return lift(ops.elu(alpha), f"elu({alpha})")
+
+
+def sigmoid() -> Layer:
+    """1 / (1 + e⁻ˣ)."""
+    return lift(ops.sigmoid, "sigmoid")
+
+
+def tanh() -> Layer:
+    """tanh(x)."""
+    return lift(ops.tanh, "tanh")
+
+
+def gelu() -> Layer:
+    """x Φ(x)."""
+    return lift(ops.gelu, "gelu")
+
+
+def silu() -> Layer:
+    """x σ(x)."""
+    return lift(ops.silu, "silu")
+
+
+def softplus() -> Layer:
+    """log(1 + eˣ)."""
+    return lift(ops.softplus, "softplus")
+
+
+def softmax() -> Layer:
+    """Softmax over the last axis. A loss on logits is more accurate than one on its output."""
+    return lift(ops.softmax, "softmax")
+
+
+def log_softmax() -> Layer:
+    """Log-softmax over the last axis."""
+    return lift(ops.log_softmax, "log_softmax")
+
+
+def flatten() -> Layer:
+    """(*S) to (∏ S,)."""
+    return lift(ops.flatten, "flatten", lambda in_shape: (math.prod(in_shape),))
+
+
+def dropout(rate: float) -> Layer:
+    """Drops elements with probability ``rate`` in training (where ``fwd`` gets a key); the identity in inference."""
+    rule = ops.dropout(rate)
+
+    def init(key, in_shape):
+        return {}, in_shape
+
+    def fwd(params, x, key=None):
+        return rule.fwd(x, key)
+
+    def bwd(residuals, dy):
+        dx, _ = rule.bwd(residuals, dy)
+        return {}, dx
+
+    return Layer(init, fwd, bwd, f"dropout({rate})")

@@ -1,0 +1,45 @@
+"""The calculus: rules on arrays, each forward beside its hand-derived backward. No parameters, no state."""
+
+from .activations import (
+    elu,
+    gelu,
+    leaky_relu,
+    log_softmax,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from .dropout import dropout
+from .linear import dense, flatten
+from .losses import (
+    mean_squared_error,
+    sigmoid_binary_cross_entropy,
+    softmax_cross_entropy,
+    sparse_softmax_cross_entropy,
+)
+from .penalties import l1, l2
+
+__all__ = [
+    "dense",
+    "dropout",
+    "elu",
+    "flatten",
+    "gelu",
+    "l1",
+    "l2",
+    "leaky_relu",
+    "log_softmax",
+    "mean_squared_error",
+    "relu",
+    "sigmoid",
+    "sigmoid_binary_cross_entropy",
+    "silu",
+    "softmax",
+    "softmax_cross_entropy",
+    "softplus",
+    "sparse_softmax_cross_entropy",
+    "tanh",
+]

@@ -1,0 +1,101 @@
+"""The three atoms, and the few names that every floor above shares.
+
+Everything in funcnet is one of three tuples of pure functions. None has behaviour of its own, none mutates:
+
+    Rule(fwd, bwd)                 an operation on arrays, with its hand-derived backward
+    Layer(init, fwd, bwd)          a rule with parameters; layers compose into layers
+    Optimizer(init, update)        gradients to updates
+
+A batch axis leads every array; the shapes that ``Layer.init`` sees leave it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+from jaxtyping import Array
+
+Params = Any
+"""A pytree of arrays: a dict per layer, a tuple per combinator."""
+
+Residuals = Any
+"""What ``fwd`` saves for ``bwd``: a pytree that holds arrays only."""
+
+Shape = tuple[int, ...]
+
+
+class Rule(NamedTuple):
+    """An operation and its derivative.
+
+    fwd(*args)          -> (y, residuals)
+    bwd(residuals, dy)  -> a tuple: a cotangent for each arg, in the order of args; None where an arg is not
+                           differentiable (labels, a random key)
+    """
+
+    fwd: Callable[..., tuple[Any, Residuals]]
+    bwd: Callable[[Residuals, Any], tuple[Any, ...]]
+
+
+class Layer(NamedTuple):
+    """A rule with parameters.
+
+    init(key, in_shape)       -> (params, out_shape)     shapes without the batch axis
+    fwd(params, x, key=None)  -> (y, residuals)          key=None is inference, a key is training
+    bwd(residuals, dy)        -> (dparams, dx)           dx is None where x holds integers
+
+    ``name`` is what errors and summaries call the layer. A combinator also says what it is made of, so that
+    ``combine(*parts)`` builds it anew: that lets a tool look inside without knowing any combinator.
+    """
+
+    init: Callable[[Any, Shape], tuple[Params, Shape]]
+    fwd: Callable[..., tuple[Any, Residuals]]
+    bwd: Callable[[Residuals, Any], tuple[Params, Any]]
+    name: str = "layer"
+    parts: tuple[Layer, ...] = ()
+    combine: Callable[..., Layer] | None = None
+
+
+class Optimizer(NamedTuple):
+    """A transformation of gradients; the signature is optax's, so that an optax transformation may take its place.
+
+    init(params)                      -> opt_state
+    update(grads, opt_state, params)  -> (updates, opt_state)      to be added to params
+    """
+
+    init: Callable[[Params], Any]
+    update: Callable[..., tuple[Params, Any]]
+
+
+class Initializer(Protocol):
+    """Draws an array: ``(key, shape, dtype)``; dtype None is JAX's default float."""
+
+    def __call__(self, key: Any, shape: Shape, dtype: Any = None) -> Array: ...
+
+
+class Below(NamedTuple):
+    """The range of an integer argument: ``Annotated[Int[Array, "*B"], Below("K")]`` lies in [0, K)."""
+
+    axis: str
+
+
+class ShapeError(ValueError):
+    """An array or a shape that does not fit; the message names the layer, what it got and what it wants."""
+
+
+WEIGHTS = ("w", "table")
+"""The names of the leaves that weight decay and penalties act on; biases, gains and statistics have others."""
+
+
+def named(params: Params, names: tuple[str, ...]) -> Any:
+    """A tree of booleans like ``params``: True where the leaf's own name (its last dict key) is in ``names``.
+
+    Leaves are chosen by name and never by rank: a bias that is stacked over repeated blocks has rank 2.
+    """
+
+    def chosen(path: tuple[Any, ...], leaf: Any) -> bool:
+        keys = [entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)]
+        return bool(keys) and keys[-1] in names
+
+    return jax.tree_util.tree_map_with_path(chosen, params)
