@@ -1,0 +1,463 @@
+"""Data sets: a file that is not exactly what it should be is one clear DataError, and never data."""
+
+import gzip
+import hashlib
+import http.server
+import math
+import os
+import re
+import shutil
+import struct
+import sys
+import threading
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pooch
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from funcnet import data
+from funcnet.data import SOURCES, DataError, Source
+
+REAL = os.environ.get("FUNCNET_DATA_DIR")
+needs_mnist = pytest.mark.skipif(not REAL, reason="needs the real MNIST in FUNCNET_DATA_DIR")
+CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def idx(array):
+    """The IDX file of an array, written element by element so that it shares nothing with the reader."""
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, CODES[array.dtype.name], array.ndim, *array.shape)
+    return header + b"".join(struct.pack(f">{array.dtype.char}", element) for element in array.ravel().tolist())
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Every test starts with no FUNCNET_DATA_DIR and an empty cache of its own."""
+    monkeypatch.delenv("FUNCNET_DATA_DIR", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    return tmp_path / "cache" / "funcnet" / "mnist"
+
+
+# ---------------------------------------------------------------- IDX files
+
+SMALL = idx(np.array([[1, -2, 3], [400, 5, -6]], np.int16))
+PACKED = gzip.compress(SMALL, mtime=0)
+BAD = {
+    "empty": (b"", "truncated: starts with ''; an IDX file starts with 00 00"),
+    "inside the magic": (SMALL[:3], "truncated: starts with '00 00 0b'"),
+    "inside the sizes": (SMALL[:9], "truncated: ends in its header, after 9 of 12 bytes"),
+    "inside the data": (SMALL[:-1], "truncated: holds 11 bytes of data; expected 12 for int16 of shape (2, 3)"),
+    "trailing byte": (SMALL + b"\0", "oversized: holds more bytes of data; expected 12"),
+    "text": (b"<html>not found</html>", "wrong magic number: starts with '3c 68 74 6d'"),
+    "little-endian": (SMALL[3::-1] + SMALL[4:], "wrong magic number: starts with '02 0b 00 00'"),
+    "a NumPy file": (b"\x93NUMPY\1\0", "wrong magic number"),
+    "unknown type": (b"\0\0\x0a" + SMALL[3:], "unknown type 0x0a; expected one of 0x08, 0x09, 0x0b"),
+    "rank 0": (b"\0\0\x08\0*", "rank 0; expected an array of rank 1 at least"),
+    "claims 16 EB": (struct.pack(">BBBB2I", 0, 0, 8, 2, 2**32 - 1, 2**32 - 1) + b"*", "truncated: holds 1 bytes"),
+    "rank 255": (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"*", "dimension"),
+    "empty, yet too big": (struct.pack(">BBBB4I", 0, 0, 14, 4, 0, *[2**32 - 1] * 3), "array is too big"),
+    "not really gzip": (b"\x1f\x8b\x07\0", "corrupt gzip"),
+    "gzip, a bit flipped": (PACKED[:20] + bytes([PACKED[20] ^ 4]) + PACKED[21:], "corrupt gzip"),
+    "gzip, wrong checksum": (PACKED[:-8] + b"\0\0\0\0" + PACKED[-4:], "corrupt gzip: Error -3"),
+    "gzip, cut": (PACKED[:-1], "truncated gzip"),
+    "gzip of a cut file": (gzip.compress(SMALL[:-1]), "truncated: holds 11 bytes"),
+    "gzip, then a zero": (PACKED + b"\0", "oversized: more bytes follow the gzip data"),
+    "gzip, then text": (PACKED + b"text", "oversized: more bytes follow"),
+    "gzip, then more gzip": (PACKED + gzip.compress(b"*"), "oversized"),
+    "gzip in gzip": (gzip.compress(PACKED), "wrong magic number: starts with '1f 8b"),
+}
+UNREADABLE = {
+    "missing": (lambda path: None, "No such file or directory"),
+    "directory": (lambda path: path.mkdir(), "Is a directory"),
+    "link to itself": (lambda path: path.symlink_to(path), "symbolic links"),
+}
+
+
+@pytest.mark.parametrize(("content", "telling"), BAD.values(), ids=BAD)
+def test_bad_file(content, telling, tmp_path):
+    path = tmp_path / "bad-idx"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(str(path)) + ": .*" + re.escape(telling)) as caught:
+        data.read_idx(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("make", "telling"), UNREADABLE.values(), ids=UNREADABLE)
+def test_unreadable_file(make, telling, tmp_path):
+    path = tmp_path / "bad-idx"
+    make(path)
+    with pytest.raises(DataError, match=re.escape(str(path)) + ": .*" + telling):
+        data.read_idx(str(path))
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """A file that the many cases of one test may overwrite."""
+    return tmp_path_factory.mktemp("idx") / "case"
+
+
+shapes = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)
+arrays = st.sampled_from(sorted(CODES)).flatmap(lambda dtype: hnp.arrays(dtype, shapes))
+
+
+@settings(deadline=None)
+@given(array=arrays, pack=st.sampled_from([bytes, gzip.compress]))
+def test_round_trip(array, pack, scratch):
+    scratch.write_bytes(pack(idx(array)))
+    read = data.read_idx(scratch)
+    assert (read.dtype, read.shape) == (array.dtype, array.shape)
+    assert read.dtype.isnative
+    assert read.flags.writeable
+    np.testing.assert_array_equal(read, array)
+
+
+def test_bytes_on_disk(tmp_path):
+    """A file spelled out by hand: the writer above and the reader cannot be wrong together."""
+    path = tmp_path / "hand.gz"  # plain, in spite of its name
+    path.write_bytes(bytes.fromhex("00000b02 00000002 00000003 0001 fffe 0003 0190 0005 fffa"))
+    np.testing.assert_array_equal(data.read_idx(path), np.array([[1, -2, 3], [400, 5, -6]], np.int16))
+
+
+def test_two_gzip_members_are_one_file(tmp_path):
+    """Parallel compressors write a file in several members."""
+    path = tmp_path / "members"
+    path.write_bytes(gzip.compress(SMALL[:14]) + gzip.compress(b"") + gzip.compress(SMALL[14:]))
+    np.testing.assert_array_equal(data.read_idx(path), [[1, -2, 3], [400, 5, -6]])
+
+
+@pytest.mark.parametrize("content", [SMALL, PACKED], ids=["plain", "gzip"])
+def test_every_prefix_and_every_appended_byte(content, scratch):
+    longer = [content + bytes([byte]) for byte in range(256)]
+    for wrong in [content[:end] for end in range(len(content))] + longer:
+        scratch.write_bytes(wrong)
+        with pytest.raises(DataError, match=r"truncated|oversized|corrupt gzip"):
+            data.read_idx(scratch)
+
+
+headers = st.builds(
+    lambda code, rank: bytes([0, 0, code, rank]), st.sampled_from(list(CODES.values())), st.integers(0, 4)
+)
+contents = st.one_of(st.binary(), st.builds(lambda header, rest: header + rest, headers, st.binary()))
+
+
+@settings(deadline=None)
+@given(content=st.one_of(contents, contents.map(gzip.compress), st.binary().map(lambda rest: PACKED[:10] + rest)))
+def test_random_bytes(content, scratch):
+    """Random bytes are a DataError or, where they happen to be an IDX file, exactly what that file says."""
+    scratch.write_bytes(content)
+    try:
+        array = data.read_idx(scratch)
+    except DataError:
+        return
+    plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    assert plain.startswith(struct.pack(f">BBBB{array.ndim}I", 0, 0, CODES[array.dtype.name], array.ndim, *array.shape))
+    assert len(plain) == 4 + 4 * array.ndim + array.nbytes
+
+
+@pytest.mark.parametrize("claimed", [2**32 - 1, 10], ids=["claims more than it holds", "holds more than it claims"])
+def test_memory_follows_neither_claim_nor_bomb(claimed, tmp_path):
+    """A header that claims 4 GB, and 64 MB of zeros behind a header that claims ten bytes."""
+    path = tmp_path / "liar"
+    zeros = 100 if claimed > 10 else 1 << 26
+    path.write_bytes(gzip.compress(struct.pack(">BBBBI", 0, 0, 8, 1, claimed) + bytes(zeros)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"truncated|oversized"):
+            data.read_idx(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 21
+    finally:
+        tracemalloc.stop()
+
+
+# ---------------------------------------------------------------- sets of four files
+
+
+def made_up(title, seed, directory, pack=gzip.compress, suffix=".gz"):
+    """A set of a few small images in a directory, and the source that knows it."""
+    rng = np.random.default_rng(seed)
+    directory.mkdir()
+    digests = {}
+    for file, shape in zip(FILES, [(6, 3, 3), (6,), (2, 3, 3), (2,)], strict=True):
+        content = idx(rng.integers(256 if len(shape) > 1 else 10, size=shape).astype(np.uint8))
+        digests[file] = hashlib.sha256(content).hexdigest()
+        (directory / (file + suffix)).write_bytes(pack(content))
+    return Source(title, "http://127.0.0.1:9/", digests)
+
+
+@pytest.fixture
+def sets(tmp_path, monkeypatch):
+    """Made-up sets in place of both real ones, in directories of these names."""
+    monkeypatch.setitem(SOURCES, "mnist", made_up("MNIST", 0, tmp_path / "mnist"))
+    monkeypatch.setitem(SOURCES, "fashion-mnist", made_up("Fashion-MNIST", 1, tmp_path / "fashion", bytes, ""))
+    return tmp_path
+
+
+def assert_is(dataset, directory):
+    """The dataset is the made-up one in the directory: its pixels over 255, its labels."""
+    assert tuple(a.dtype for a in dataset) == (np.float32, np.int32) * 2
+    for array, file in zip(dataset, FILES, strict=True):
+        (path,) = directory.glob(file + "*")
+        scale = 255 if array.dtype == np.float32 else 1
+        np.testing.assert_array_equal(array, (data.read_idx(path) / scale).astype(array.dtype))
+
+
+def test_reads_four_files_plain_or_packed(sets, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)  # files at hand need no extra
+    assert_is(data.mnist(sets / "mnist"), sets / "mnist")
+    assert_is(data.load("fashion-mnist", data_dir=str(sets / "fashion")), sets / "fashion")
+
+
+SWAPS = {
+    "the other set": ("fashion", FILES[0], "Fashion-MNIST's train-images-idx3-ubyte"),
+    "labels for images": ("mnist", FILES[1], "MNIST's train-labels-idx1-ubyte"),
+    "test for training": ("mnist", FILES[2], "MNIST's t10k-images-idx3-ubyte"),
+}
+
+
+@pytest.mark.parametrize(("directory", "file", "named"), SWAPS.values(), ids=SWAPS)
+def test_a_swapped_file_is_named(directory, file, named, sets):
+    (taken,) = (sets / directory).glob(file + "*")
+    victim = sets / "mnist" / f"{FILES[0]}.gz"
+    victim.write_bytes(taken.read_bytes())
+    telling = f"{victim}: holds {named}; expected MNIST's train-images-idx3-ubyte"
+    with pytest.raises(DataError, match="^" + re.escape(telling) + "$"):
+        data.mnist(sets / "mnist")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_one_changed_byte_is_refused(file, sets):
+    path = sets / "fashion" / file
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(
+        DataError, match=f"{file}: holds unknown uint8 data .*SHA-256.*; expected Fashion-MNIST's {file}"
+    ):
+        data.fashion_mnist(sets / "fashion")
+
+
+def test_a_named_set_is_never_huge(sets):
+    content = struct.pack(">BBBB3I", 0, 0, 8, 3, 60_000, 28, 280)
+    (sets / "fashion" / FILES[0]).write_bytes(content)
+    with pytest.raises(DataError, match=r"claims 470400000 bytes for shape \(60000, 28, 280\); expected no more than"):
+        data.fashion_mnist(sets / "fashion")
+
+
+def test_where_a_set_is_looked_for(sets, cache, monkeypatch):
+    """The argument before the variable, the variable before the cache, the cache before Debian's copy."""
+    source = SOURCES["mnist"]
+    places = [sets / "argument", sets / "variable", cache, sets / "debian"]
+    for place in places:
+        shutil.copytree(sets / "mnist", place)
+    monkeypatch.setitem(SOURCES, "mnist", source._replace(places=(places[3],)))
+
+    def found(data_dir=None):
+        return {path.parent for path in data._locate("mnist", data_dir).values()}
+
+    assert found() == {cache}
+    shutil.rmtree(cache)
+    assert found() == {places[3]}
+    monkeypatch.setenv("FUNCNET_DATA_DIR", "")  # as good as unset
+    assert found() == {places[3]}
+    monkeypatch.setenv("FUNCNET_DATA_DIR", str(places[1]))
+    assert found() == {places[1]}
+    assert found(places[0]) == {places[0]}
+
+
+@pytest.mark.parametrize("how", ["argument", "variable"])
+@pytest.mark.parametrize("lacks", ["a file", "everything", "itself"])
+def test_a_directory_asked_for_must_hold_the_set(how, lacks, sets, cache, monkeypatch):
+    shutil.copytree(sets / "mnist", cache)  # a fallback that would do, and must not be taken
+    asked = sets / "mnist" if lacks == "a file" else sets / "asked"
+    (sets / "mnist" / f"{FILES[3]}.gz").unlink()
+    if lacks == "everything":
+        asked.mkdir()
+    if how == "variable":
+        monkeypatch.setenv("FUNCNET_DATA_DIR", str(asked))
+    absent = FILES[3] if lacks == "a file" else FILES[0]
+    with pytest.raises(DataError, match=f"{asked}: no {absent}; expected the files of MNIST.*t10k-labels"):
+        data.mnist(asked if how == "argument" else None)
+
+
+def test_an_empty_argument_is_no_fallback(sets, cache):
+    shutil.copytree(sets / "mnist", cache)
+    with pytest.raises(DataError, match="expected the files of MNIST"):
+        data.mnist("")
+
+
+# ---------------------------------------------------------------- downloads
+
+
+@pytest.fixture
+def server(sets, monkeypatch):
+    """Serves the made-up MNIST on this machine; the list tells which files were asked for."""
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=sets / "mnist")
+
+        def log_message(self, template, *args):
+            asked.append(Path(self.path).name)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        url = f"http://127.0.0.1:{httpd.server_port}/"
+        monkeypatch.setitem(SOURCES, "mnist", SOURCES["mnist"]._replace(url=url))
+        monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)  # between two tries
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield asked
+        httpd.shutdown()
+        thread.join()
+
+
+def test_download_once(server, sets, cache):
+    assert_is(data.mnist(), sets / "mnist")
+    assert sorted(server) == sorted(f"{file}.gz" for file in FILES)
+    assert_is(data.mnist(), sets / "mnist")
+    assert len(server) == 4
+    assert_is(data.mnist(), cache)
+
+
+@pytest.mark.parametrize("with_tqdm", [True, False], ids=["bar", "no tqdm"])
+def test_download_on_a_terminal(with_tqdm, server, sets, monkeypatch, capsys):
+    """A progress bar is drawn where tqdm is there to draw it; its absence is no error."""
+    if with_tqdm:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setattr(data, "find_spec", lambda module: None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert_is(data.mnist(), sets / "mnist")
+    assert ("100%" in capsys.readouterr().err) == with_tqdm
+
+
+def test_a_wrong_download_leaves_the_cache(server, sets, cache):
+    """The error names the URL and what came; once the mirror is right, only what is missing is fetched."""
+    served = sets / "mnist" / f"{FILES[2]}.gz"
+    right = served.read_bytes()
+    for wrong, telling in [
+        ((sets / "fashion" / FILES[2]).read_bytes(), "holds Fashion-MNIST's t10k-images-idx3-ubyte; expected MNIST's"),
+        (b"<html>log in first</html>", "wrong magic number"),
+        (right[:-3], "truncated gzip"),
+    ]:
+        served.write_bytes(wrong)
+        with pytest.raises(DataError, match=re.escape(f"{SOURCES['mnist'].url}{served.name}: {telling}")):
+            data.mnist()
+        assert sorted(os.listdir(cache)) == sorted(f"{file}.gz" for file in FILES[:2])  # no partial file either
+    served.write_bytes(right)
+    server.clear()
+    assert_is(data.mnist(), sets / "mnist")
+    assert sorted(server) == sorted(f"{file}.gz" for file in FILES[2:])
+
+
+def test_no_network(server, sets, cache, monkeypatch):
+    url = SOURCES["mnist"].url
+    (sets / "mnist" / f"{FILES[0]}.gz").unlink()
+    with pytest.raises(DataError, match=re.escape(f"{url}{FILES[0]}.gz: 404") + ".*--data-dir or FUNCNET_DATA_DIR$"):
+        data.mnist()
+    monkeypatch.setitem(SOURCES, "mnist", SOURCES["mnist"]._replace(url="http://127.0.0.1:9/"))  # nobody listens
+    with pytest.raises(DataError, match=f"^http://127.0.0.1:9/{FILES[0]}.gz: .*--data-dir or FUNCNET_DATA_DIR$"):
+        data.mnist()
+    assert not os.listdir(cache)
+
+
+MISSING = {"digits": "sklearn.datasets", "iris": "sklearn.datasets", "mnist": "pooch"}
+
+
+@pytest.mark.parametrize(("name", "module"), MISSING.items(), ids=MISSING)
+def test_missing_extra(name, module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r'is needed .*pip install "funcnet\[experiments\]"'):
+        data.load(name)
+
+
+# ---------------------------------------------------------------- the sets themselves
+
+
+@needs_mnist
+def test_mnist():
+    dataset = data.mnist(REAL)
+    assert [a.shape for a in dataset] == [(60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,)]
+    assert [a.dtype for a in dataset] == [np.float32, np.int32] * 2
+    for x, y in (dataset[:2], dataset[2:]):
+        assert (x.min(), x.max()) == (0, 1)
+        assert set(y.tolist()) == set(range(10))
+    assert dataset.y_train[:5].tolist() == [5, 0, 4, 1, 9]
+
+
+@needs_mnist
+def test_mnist_is_not_fashion(monkeypatch):
+    monkeypatch.setenv("FUNCNET_DATA_DIR", REAL)
+    with pytest.raises(DataError, match="holds MNIST's train-images-idx3-ubyte; expected Fashion-MNIST's train-images"):
+        data.load("fashion-mnist")
+
+
+SPLITS = [("digits", (1797, 8, 8), 10, 1.0), ("iris", (150, 4), 3, 7.9)]
+
+
+@pytest.mark.parametrize(("name", "shape", "classes", "largest"), SPLITS, ids=["digits", "iris"])
+def test_stratified_split(name, shape, classes, largest):
+    make = getattr(data, name)
+    for held_out in (0.2, 0.5):
+        x_train, y_train, x_test, y_test = make(seed=3, held_out=held_out)
+        x, y = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
+        assert (x.shape, x.dtype, y.dtype) == (shape, np.float32, np.int32)
+        assert x.min() >= 0
+        assert x.max() == np.float32(largest)
+        assert len(y_test) == math.ceil(held_out * len(y))
+        counts, held = np.bincount(y, minlength=classes), np.bincount(y_test, minlength=classes)
+        assert np.abs(held - held_out * counts).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["digits", "iris"])
+def test_split_is_whole_disjoint_and_seeded(name):
+    """The rows of both parts together are those of the set, each as often; so no row is in both, and none is lost."""
+
+    def rows(*parts):
+        return sorted((*x.ravel().tolist(), y) for xs, ys in parts for x, y in zip(xs, ys.tolist(), strict=True))
+
+    first, again, other = data.load(name, seed=1), data.load(name, seed=1), data.load(name, seed=2)
+    assert rows(first[:2], first[2:]) == rows(other[:2], other[2:])
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert rows(first[2:]) != rows(other[2:])
+    if name == "digits":  # every digit is drawn once only, and irises are not
+        assert not set(rows(first[:2])) & set(rows(first[2:]))
+
+
+@pytest.mark.parametrize("name", ["digits", "iris"])
+def test_arrays_are_the_callers_own(name):
+    for array in data.load(name):
+        array[:] = 7
+    assert not any((array == 7).all() for array in data.load(name))
+
+
+def test_spiral():
+    x, y = data.spiral(points_per_class=50, classes=4, noise=0.0)
+    assert (x.dtype, y.dtype, x.shape) == (np.float32, np.int32, (200, 2))
+    for c in range(4):
+        r, t = np.linspace(0, 1, 50), np.linspace(4 * c, 4 * (c + 1), 50)
+        np.testing.assert_allclose(x[y == c], np.c_[r * np.sin(2.5 * t), r * np.cos(2.5 * t)], atol=1e-6)
+
+
+def test_spiral_noise_turns_and_is_seeded():
+    x, y = data.spiral(seed=1)
+    clean, _ = data.spiral(noise=0.0)
+    assert np.bincount(y).tolist() == [100] * 3
+    np.testing.assert_allclose(np.hypot(*x.T), np.tile(np.linspace(0, 1, 100), 3), atol=1e-6)
+    turned = np.angle(np.exp(1j * (np.arctan2(*x.T) - np.arctan2(*clean.T)))) / 2.5
+    assert 0.15 < turned[y == 0].std() < 0.25  # noise is the standard deviation of t
+    np.testing.assert_array_equal(x, data.spiral(seed=1)[0])
+    assert (x != data.spiral(seed=2)[0]).any()
+
+
+def test_unknown_set():
+    with pytest.raises(
+        DataError, match="no data set is called 'cifar'; expected one of digits, iris, mnist, fashion-mn"
+    ):
+        data.load("cifar")
