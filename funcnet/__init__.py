@@ -1,1 +1,61 @@
-"""funcnet: neural networks as pure functions, with every backward pass derived by hand."""
+"""funcnet: neural networks as pure functions, with every backward pass derived by hand.
+
+Layers and combinators are exported here; rules live in ``funcnet.ops``, data sets in ``funcnet.data``.
+"""
+
+from . import initializers, models, ops, optimizers, schedules
+from .combinators import parallel, residual, serial
+from .layers import (
+    dense,
+    dropout,
+    elu,
+    flatten,
+    gelu,
+    leaky_relu,
+    log_softmax,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from .summary import summary
+from .training import accuracy, evaluate, fit, init_state, train_epoch, train_step, value_and_grad
+from .types import Layer, Optimizer, Rule, ShapeError
+
+__all__ = [
+    "Layer",
+    "Optimizer",
+    "Rule",
+    "ShapeError",
+    "accuracy",
+    "dense",
+    "dropout",
+    "elu",
+    "evaluate",
+    "fit",
+    "flatten",
+    "gelu",
+    "init_state",
+    "initializers",
+    "leaky_relu",
+    "log_softmax",
+    "models",
+    "ops",
+    "optimizers",
+    "parallel",
+    "relu",
+    "residual",
+    "schedules",
+    "serial",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "summary",
+    "tanh",
+    "train_epoch",
+    "train_step",
+    "value_and_grad",
+]

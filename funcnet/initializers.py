@@ -1,4 +1,4 @@
-"""Initializers: ``(key, shape, dtype=None) -> array``, each made by a factory.
+"""Initializers: ``(key, shape, dtype=float) -> array``, each made by a factory.
 
 Fans are counted with the output on the last axis: a dense weight (I, O) has fan_in I and fan_out O, and in a kernel
 (H, W, I, O) both are multiplied by the receptive field H·W.
@@ -17,8 +17,8 @@ from .types import Initializer, Shape
 def zeros() -> Initializer:
     """Zeros: biases, which break no symmetry (Glorot & Bengio 2010, section 2.3)."""
 
-    def init(key, shape: Shape, dtype=None):
-        return jnp.zeros(shape, _float(dtype))
+    def init(key, shape: Shape, dtype=float):
+        return jnp.zeros(shape, dtype)
 
     return init
 
@@ -26,8 +26,8 @@ def zeros() -> Initializer:
 def normal(stddev: float = 0.01) -> Initializer:
     """N(0, stddev²); 0.01 as in Krizhevsky, Sutskever & Hinton (2012), section 5."""
 
-    def init(key, shape: Shape, dtype=None):
-        return stddev * jax.random.normal(key, shape, _float(dtype))
+    def init(key, shape: Shape, dtype=float):
+        return stddev * jax.random.normal(key, shape, dtype)
 
     return init
 
@@ -37,8 +37,8 @@ def uniform(low: float = -0.5, high: float = 0.5) -> Initializer:
     if not low < high:
         raise ValueError(f"uniform wants low < high; got {low} and {high}")
 
-    def init(key, shape: Shape, dtype=None):
-        return jax.random.uniform(key, shape, _float(dtype), low, high)
+    def init(key, shape: Shape, dtype=float):
+        return jax.random.uniform(key, shape, dtype, low, high)
 
     return init
 
@@ -73,10 +73,6 @@ def lecun_uniform() -> Initializer:
     return _scaled_uniform(lambda fan_in, fan_out: 1 / fan_in)
 
 
-def _float(dtype):
-    return jnp.dtype(float) if dtype is None else dtype
-
-
 def _fans(shape: Shape) -> tuple[int, int]:
     if len(shape) < 2:
         raise ValueError(f"a fan needs a weight of at least two axes (*field, in, out); got shape {shape}")
@@ -85,12 +81,12 @@ def _fans(shape: Shape) -> tuple[int, int]:
 
 
 def _scaled_normal(variance) -> Initializer:
-    return lambda key, shape, dtype=None: normal(math.sqrt(variance(*_fans(shape))))(key, shape, dtype)
+    return lambda key, shape, dtype=float: normal(math.sqrt(variance(*_fans(shape))))(key, shape, dtype)
 
 
 def _scaled_uniform(variance) -> Initializer:
     # a uniform distribution on (−a, a) has variance a²/3
-    def init(key, shape: Shape, dtype=None):
+    def init(key, shape: Shape, dtype=float):
         a = math.sqrt(3 * variance(*_fans(shape)))
         return uniform(-a, a)(key, shape, dtype)
 

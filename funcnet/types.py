@@ -69,9 +69,9 @@ class Optimizer(NamedTuple):
 
 
 class Initializer(Protocol):
-    """Draws an array: ``(key, shape, dtype)``; dtype None is JAX's default float."""
+    """Draws an array: ``(key, shape, dtype)``; the dtype ``float`` is JAX's default, float32 unless x64 is on."""
 
-    def __call__(self, key: Any, shape: Shape, dtype: Any = None) -> Array: ...
+    def __call__(self, key: Any, shape: Shape, dtype: Any = float) -> Array: ...
 
 
 class Below(NamedTuple):

@@ -1,5 +1,10 @@
 """The mathematics is tested in float64, with strict promotion; four virtual devices stand in for a machine of many."""
 
+import os
+
+# The tests compile hundreds of small programs and run each once: code that is compiled fast beats code that runs fast.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+
 import jax
 
 jax.config.update("jax_num_cpu_devices", 4)

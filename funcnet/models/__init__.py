@@ -1,0 +1,5 @@
+"""Models: compositions of layers."""
+
+from .mlp import mlp
+
+__all__ = ["mlp"]

@@ -1,0 +1,132 @@
+"""Every public rule and layer, with arguments to try it on. A test sees to it that none is missing.
+
+Axis sizes are odd and distinct, so that a wrong axis cannot go unnoticed.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import funcnet
+from funcnet import ops
+from funcnet.types import Layer, Rule
+
+BATCHES = [(11,), (3, 5), (2, 3, 5)]  # with a last axis of 7: ranks 2 to 4
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+class RuleCase(NamedTuple):
+    name: str
+    rule: Rule
+    args: Callable[[tuple[int, ...]], tuple]
+
+
+def x_only(batch):
+    return (2 * normal(0, *batch, 7),)
+
+
+def logits_and_labels(batch):
+    return 3 * normal(0, *batch, 7), np.random.default_rng(1).integers(7, size=batch)
+
+
+def logits_and_soft_labels(batch):
+    # weights that do not sum to one: a soft label may carry the weight of its example
+    return 3 * normal(0, *batch, 7), np.abs(normal(1, *batch, 7))
+
+
+def pair(batch):
+    return normal(0, *batch, 7), normal(1, *batch, 7)
+
+
+def parameters(batch):
+    return (({"w": normal(0, *batch, 7), "b": normal(1, 7)}, {"table": normal(2, 3, 5), "gamma": normal(3, 5)}, {}),)
+
+
+REDUCTIONS = ("mean", "sum", "none")
+
+RULES = [
+    RuleCase("dense", ops.dense, lambda batch: (normal(0, *batch, 7), normal(1, 7, 13), normal(2, 13))),
+    RuleCase("flatten", ops.flatten, x_only),
+    *(
+        RuleCase(name, getattr(ops, name), x_only)
+        for name in ("relu", "sigmoid", "tanh", "gelu", "silu", "softplus", "softmax", "log_softmax")
+    ),
+    RuleCase("leaky_relu", ops.leaky_relu(0.03), x_only),
+    RuleCase("elu", ops.elu(1.7), x_only),
+    RuleCase("dropout", ops.dropout(0.3), lambda batch: (normal(0, *batch, 7), jax.random.key(5))),
+    RuleCase("dropout", ops.dropout(0.3), lambda batch: (normal(0, *batch, 7), None)),
+    *(RuleCase("mean_squared_error", ops.mean_squared_error(r), pair) for r in REDUCTIONS),
+    *(
+        RuleCase("sparse_softmax_cross_entropy", ops.sparse_softmax_cross_entropy(e, r), logits_and_labels)
+        for e in (0.0, 0.1)
+        for r in REDUCTIONS
+    ),
+    *(
+        RuleCase("softmax_cross_entropy", ops.softmax_cross_entropy(e, r), logits_and_soft_labels)
+        for e in (0.0, 0.1)
+        for r in REDUCTIONS
+    ),
+    *(
+        RuleCase("sigmoid_binary_cross_entropy", ops.sigmoid_binary_cross_entropy(r), logits_and_soft_labels)
+        for r in REDUCTIONS
+    ),
+    RuleCase("l1", ops.l1(0.3), parameters),
+    RuleCase("l2", ops.l2(0.3), parameters),
+]
+
+
+class LayerCase(NamedTuple):
+    name: str
+    layer: Layer
+    in_shape: tuple[int, ...]
+
+
+SHAPES = [(7,), (3, 7), (2, 3, 7)]
+
+LAYERS = [
+    LayerCase("dense", funcnet.dense(13), (7,)),
+    LayerCase("dense", funcnet.dense(13), (3, 7)),
+    *(
+        LayerCase(name, factory(), shape)
+        for name, factory in {
+            "elu": funcnet.elu,
+            "gelu": funcnet.gelu,
+            "leaky_relu": funcnet.leaky_relu,
+            "log_softmax": funcnet.log_softmax,
+            "relu": funcnet.relu,
+            "sigmoid": funcnet.sigmoid,
+            "silu": funcnet.silu,
+            "softmax": funcnet.softmax,
+            "softplus": funcnet.softplus,
+            "tanh": funcnet.tanh,
+            "flatten": funcnet.flatten,
+            "dropout": lambda: funcnet.dropout(0.3),
+        }.items()
+        for shape in SHAPES
+    ),
+    LayerCase("serial", funcnet.serial(), (7,)),
+    LayerCase("serial", funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(3)), (3, 7)),
+    LayerCase("residual", funcnet.residual(funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(7))), (7,)),
+    LayerCase("parallel", funcnet.parallel(funcnet.dense(5), funcnet.dense(5), funcnet.dense(5)), (3, 7)),
+    LayerCase(
+        "parallel", funcnet.parallel(funcnet.dense(5), funcnet.relu(), funcnet.dense(3), merge="concatenate"), (3, 7)
+    ),
+    LayerCase("mlp", funcnet.models.mlp((11, 5), 3, dropout_rate=0.2), (2, 7)),
+]
+
+
+def layer_args(case: LayerCase, training: bool):
+    """(params, x, key): every leaf of params drawn at random, so that no zero bias hides a mistake."""
+    params, _ = case.layer.init(jax.random.key(0), case.in_shape)
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * normal(9, *leaf.shape).astype(leaf.dtype), params)
+    return params, normal(1, 11, *case.in_shape), jax.random.key(2) if training else None
+
+
+def case_id(case) -> str:
+    return case.name if isinstance(case, RuleCase | LayerCase) else str(jnp.shape(case) if case is None else case)

@@ -1,0 +1,69 @@
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from funcnet import ops
+from tests.cases import RULES
+
+EXTREMES = np.array([-1e4, -750.0, -40.0, 0.0, 40.0, 750.0, 1e4])
+ELEMENTWISE = ["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "tanh"]
+
+
+def slope(rule, x):
+    x = jnp.asarray(x)
+    _, residuals = rule.fwd(x)
+    return rule.bwd(residuals, jnp.ones_like(x))[0]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("name", [*ELEMENTWISE, "softmax", "log_softmax"])
+def test_finite_at_extremes(name, dtype):
+    rule = next(case.rule for case in RULES if case.name == name)
+    x = jnp.asarray(EXTREMES, dtype)
+    assert jnp.isfinite(rule.fwd(x)[0]).all()
+    assert jnp.isfinite(slope(rule, x)).all()
+
+
+def logistic_slope(x):
+    """e^−|x| / (1 + e^−|x|)², which has no cancellation."""
+    return math.exp(-abs(x)) / (1 + math.exp(-abs(x))) ** 2
+
+
+# φ′ far in a tail, by formulas that do not cancel there
+TAILS = [
+    (ops.sigmoid, 40.0, logistic_slope(40)),
+    (ops.sigmoid, -40.0, logistic_slope(40)),
+    (ops.tanh, 25.0, 4 * logistic_slope(50)),
+    (ops.tanh, -25.0, 4 * logistic_slope(50)),
+    (ops.softplus, -40.0, 1 / (1 + math.exp(40))),
+    (ops.silu, -40.0, math.exp(-40) * (1 - 40 / (1 + math.exp(-40))) / (1 + math.exp(-40))),
+    (ops.elu(), -40.0, math.exp(-40)),
+    (ops.gelu, -9.0, math.erfc(9 / math.sqrt(2)) / 2 - 9 * math.exp(-40.5) / math.sqrt(2 * math.pi)),
+]
+
+
+@pytest.mark.parametrize(("rule", "x", "expected"), TAILS)
+def test_slope_keeps_its_digits_in_the_tail(rule, x, expected):
+    assert float(slope(rule, x)) == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "at_zero"),
+    [(ops.relu, 0.0), (ops.leaky_relu(0.03), 0.03), (ops.elu(1.7), 1.7)],
+    ids=["relu", "leaky", "elu"],
+)
+def test_convention_at_the_kink(rule, at_zero):
+    assert float(slope(rule, 0.0)) == at_zero
+
+
+def test_softmax_of_two_is_the_sigmoid():
+    x = jnp.linspace(-30, 30, 41)
+    y, _ = ops.softmax.fwd(jnp.stack([x, jnp.zeros_like(x)], axis=-1))
+    assert jnp.allclose(y[:, 0], ops.sigmoid.fwd(x)[0], rtol=1e-14)
+
+
+def test_softmax_does_not_move_under_a_shift():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5)))
+    assert jnp.allclose(ops.softmax.fwd(x)[0], ops.softmax.fwd(x + 1e3)[0], rtol=1e-12)
