@@ -218,9 +218,9 @@ def fit(
 
 
 def _examples(data: Data) -> int:
-    sizes = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(data)}
-    if len(sizes) != 1 or None in sizes or 0 in sizes:
-        shapes = [leaf.shape for leaf in jax.tree.leaves(data)]
+    shapes = [leaf.shape for leaf in jax.tree.leaves(data)]
+    sizes = {shape[0] if shape else 0 for shape in shapes}
+    if len(sizes) != 1 or 0 in sizes:
         raise ShapeError(f"inputs and targets want one first axis, the examples; got shapes {shapes}")
     return sizes.pop()
 

@@ -15,9 +15,8 @@ from ..types import Rule
 
 
 def relu_fwd(x: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], Bool[Array, "*B"]]:
-    """y = max(x, 0)."""
-    positive = x > 0
-    return jnp.where(positive, x, jnp.zeros_like(x)), positive
+    """y = max(x, 0); NaN stays NaN."""
+    return jnp.maximum(x, 0), x > 0
 
 
 def relu_bwd(positive: Bool[Array, "*B"], dy: Float[Array, "*B"]) -> tuple[Float[Array, "*B"]]:

@@ -1,0 +1,120 @@
+"""Random nested networks against autodiff, the rule for integer inputs, and errors that say where."""
+
+import re
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import funcnet
+from funcnet import dense, dropout, flatten, parallel, relu, residual, serial, tanh
+from funcnet.types import Layer, ShapeError
+from tests.cases import LayerCase, layer_args, normal
+from tests.oracle import as_rule, assert_derivation
+
+ODD = st.sampled_from([3, 5, 7, 11])
+
+
+@st.composite
+def networks(draw, features: int, depth: int):
+    """A network on (..., features), and the features that it gives."""
+    kind = draw(st.sampled_from(["leaf", "leaf", "serial", "residual", "sum", "concatenate"] if depth else ["leaf"]))
+    if kind == "leaf":
+        out = draw(ODD)
+        leaf = draw(st.sampled_from([dense(out), tanh(), funcnet.silu(), dropout(0.4), funcnet.softmax()]))
+        return leaf, out if leaf.name.startswith("dense") else features
+    if kind == "serial":
+        first, middle = draw(networks(features, depth - 1))
+        second, out = draw(networks(middle, depth - 1))
+        return serial(first, second), out
+    parts = [draw(networks(features, depth - 1)) for _ in range(draw(st.integers(1, 3)))]
+    if kind == "concatenate":
+        return parallel(*(layer for layer, _ in parts), merge="concatenate"), sum(out for _, out in parts)
+    # what is added must agree: a dense layer brings every branch to one width
+    width = features if kind == "residual" else draw(ODD)
+    branches = [serial(layer, dense(width)) for layer, _ in parts]
+    return (residual(branches[0]) if kind == "residual" else parallel(*branches)), width
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), features=ODD, lead=st.sampled_from([(), (3,)]), training=st.booleans())
+def test_chain_rule_on_random_networks(data, features, lead, training):
+    net, out = data.draw(networks(features, depth=2))
+    case = LayerCase("random", net, (*lead, features))
+    _, out_shape = net.init(jax.random.key(0), case.in_shape)
+    assert out_shape == (*lead, out)
+    assert_derivation(as_rule(net), layer_args(case, training))
+
+
+def test_a_key_reaches_every_layer_as_its_own():
+    net = parallel(dropout(0.5), dropout(0.5), merge="concatenate")
+    params, _ = net.init(jax.random.key(0), (101,))
+    y, _ = net.fwd(params, np.ones((1, 101)), jax.random.key(1))
+    assert not jnp.array_equal(y[:, :101], y[:, 101:])
+
+
+# ---------------------------------------------------------------- integer inputs
+
+lookup = Layer(
+    init=lambda key, in_shape: ({"table": jnp.asarray(normal(0, 7))}, in_shape),
+    fwd=lambda params, x, key=None: (params["table"][x], x),
+    bwd=lambda x, dy: ({"table": jnp.zeros(7).at[x].add(dy)}, None),
+    name="lookup",
+)
+
+
+def test_integers_enter_a_serial_through_its_first_layer():
+    net = serial(lookup, dense(3))
+    params, _ = net.init(jax.random.key(0), (2,))
+    x = jnp.array([[1, 1], [0, 6]])
+    y, residuals = net.fwd(params, x)
+    dy = normal(1, *y.shape)
+    dparams, dx = net.bwd(residuals, dy)
+    assert dx is None
+    (expected,) = jax.vjp(lambda p: net.fwd(p, x)[0], params)[1](jnp.asarray(dy))
+    assert jax.tree.all(jax.tree.map(jnp.allclose, dparams, expected))
+
+
+@pytest.mark.parametrize("net", [serial(flatten(), lookup), residual(lookup), parallel(lookup, lookup)])
+def test_integers_anywhere_else_are_a_clear_error(net):
+    params, _ = (lookup if net.name == "residual" else net).init(jax.random.key(0), (5,))
+    with jax.numpy_dtype_promotion("standard"):  # the residual adds integers to floats
+        y, residuals = net.fwd(params, jnp.array([[1, 1, 0, 2, 6]] * 5))
+    with pytest.raises(TypeError, match=rf"{re.escape(net.name)}\[\d\] lookup takes integers and has no dx"):
+        net.bwd(residuals, jnp.ones_like(y))
+
+
+# ---------------------------------------------------------------- errors that say where
+
+
+@pytest.mark.parametrize(
+    ("net", "in_shape", "message"),
+    [
+        (residual(dense(3)), (7,), r"residual\(dense\(3\)\) got output shape \(3,\), wants .* \(7,\)"),
+        (parallel(dense(3), dense(5)), (7,), r"parallel\(sum\)\[1\] dense\(5\) gives shape \(5,\), .* \(3,\)"),
+        (parallel(dense(3), flatten(), merge="concatenate"), (2, 7), r"\[1\] flatten gives shape \(14,\).*\(2, 3\)"),
+        (serial(relu(), serial(relu(), dense(3))), (), r"serial\[1\] > serial\[1\] > dense\(3\) got input shape \(\)"),
+    ],
+)
+def test_init_names_the_layer_and_both_shapes(net, in_shape, message):
+    with pytest.raises(ShapeError, match=message):
+        net.init(jax.random.key(0), in_shape)
+
+
+def test_fwd_names_the_layer_and_both_shapes():
+    net = serial(flatten(), residual(serial(dense(5), relu(), dense(7))))
+    params, _ = net.init(jax.random.key(0), (7,))
+    with pytest.raises(
+        ShapeError, match=r"serial\[1\] > residual\[0\] > serial\[0\] > dense\(5\) got x of shape \(2, 9\)"
+    ):
+        net.fwd(params, normal(0, 2, 9))
+
+
+def test_parallel_wants_branches_and_a_known_merge():
+    with pytest.raises(ValueError, match="at least one layer"):
+        parallel()
+    with pytest.raises(ValueError, match="'sum' or 'concatenate'; got 'mean'"):
+        parallel(relu(), merge="mean")

@@ -1,0 +1,247 @@
+"""Training: against NumPy, against jax.value_and_grad, compiled once, sharded, lowered, and without autodiff."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcnet
+from funcnet import ops, optimizers, training
+from funcnet.training import NonFiniteError, fit, init_state, train_epoch, train_step, value_and_grad
+from funcnet.types import ShapeError
+from tests.cases import normal
+from tests.oracle import assert_close
+
+NET = funcnet.models.mlp((13, 11), 5)
+LOSS = ops.sparse_softmax_cross_entropy()
+X, LABELS = normal(0, 40, 7), np.arange(40) % 5
+KEY = jax.random.key(3)
+
+
+def parameters(net=NET):
+    return net.init(jax.random.key(0), (7,))[0]
+
+
+# ---------------------------------------------------------------- the numbers
+
+
+@pytest.mark.parametrize("penalty", [None, ops.l2(0.1)], ids=["plain", "l2"])
+def test_value_and_grad_returns_what_autodiff_would(penalty):
+    net = funcnet.models.mlp((13,), 5, dropout_rate=0.3)
+    params = parameters(net)
+
+    def value(params):
+        loss = LOSS.fwd(net.fwd(params, X, KEY)[0], LABELS)[0]
+        return loss if penalty is None else loss + penalty.fwd(params)[0]
+
+    assert_close(
+        value_and_grad(net, LOSS, penalty)(params, X, LABELS, KEY), jax.value_and_grad(value)(params), 1e-10, 1e-13
+    )
+
+
+def numpy_losses(params, steps, rate):
+    """Ten steps of gradient descent on a relu network, in NumPy and by nothing of funcnet's."""
+    (w1, b1), (w2, b2), (w3, b3) = ([np.array(p["w"]), np.array(p["b"])] for p in params if p)
+    losses = []
+    for _ in range(steps):
+        z1 = X @ w1 + b1
+        a1 = np.maximum(z1, 0)
+        z2 = a1 @ w2 + b2
+        a2 = np.maximum(z2, 0)
+        z3 = a2 @ w3 + b3
+        p = np.exp(z3) / np.exp(z3).sum(axis=1, keepdims=True)
+        losses.append(-np.log(p[np.arange(40), LABELS]).mean())
+        d3 = p.copy()
+        d3[np.arange(40), LABELS] -= 1
+        d3 /= 40
+        d2 = (d3 @ w3.T) * (z2 > 0)
+        d1 = (d2 @ w2.T) * (z1 > 0)
+        w3, b3 = w3 - rate * a2.T @ d3, b3 - rate * d3.sum(axis=0)
+        w2, b2 = w2 - rate * a1.T @ d2, b2 - rate * d2.sum(axis=0)
+        w1, b1 = w1 - rate * X.T @ d1, b1 - rate * d1.sum(axis=0)
+    return losses
+
+
+def test_ten_steps_equal_those_of_numpy():
+    optimizer = optimizers.sgd(0.5)
+    state, losses = init_state(parameters(), optimizer, KEY), []
+    step = jax.jit(train_step(NET, LOSS, optimizer))
+    for _ in range(10):
+        state, value = step(state, X, LABELS)
+        losses.append(float(value))
+    np.testing.assert_allclose(losses, numpy_losses(parameters(), 10, 0.5), rtol=1e-12)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_an_epoch_is_its_steps():
+    net = funcnet.models.mlp((13,), 5, dropout_rate=0.3)
+    optimizer = optimizers.adam(0.01)
+    order = training.epoch_order(KEY, 0, 40, 7)
+    state = init_state(parameters(net), optimizer, KEY)
+    whole = jax.jit(train_epoch(net, LOSS, optimizer))(state, (X, LABELS), order)
+    step = jax.jit(train_step(net, LOSS, optimizer))
+    for rows in order:
+        state, _ = step(state, X[rows], LABELS[rows])
+    assert int(whole.step) == 5
+    assert_close(whole._replace(key=()), state._replace(key=()), 1e-11, 1e-13)
+
+
+def test_order_is_a_permutation_that_follows_key_and_epoch():
+    order = training.epoch_order(KEY, 0, 41, 8)
+    assert order.shape == (5, 8)
+    assert order.dtype == np.int32
+    assert len(set(order.ravel().tolist()) & set(range(41))) == 40
+    assert np.array_equal(order, training.epoch_order(KEY, 0, 41, 8))
+    for other in (training.epoch_order(KEY, 1, 41, 8), training.epoch_order(jax.random.key(4), 0, 41, 8)):
+        assert not np.array_equal(order, other)
+    for batch_size in (0, 42):
+        with pytest.raises(ValueError, match="between 1 and the 41 training examples"):
+            training.epoch_order(KEY, 0, 41, batch_size)
+
+
+# ---------------------------------------------------------------- how it compiles
+
+
+def compiled_text(f, *args):
+    return jax.jit(f).lower(*args).compile().as_text()
+
+
+def test_no_loss_is_computed_where_none_is_reported():
+    """The logarithm stands in the loss alone; a step that returns the loss has it, an epoch does not."""
+    optimizer = optimizers.sgd(0.1)
+    state = init_state(parameters(), optimizer, KEY)
+    order = training.epoch_order(KEY, 0, 40, 8)
+    assert " log(" in compiled_text(train_step(NET, LOSS, optimizer), state, X, LABELS)
+    assert " log(" not in compiled_text(train_epoch(NET, LOSS, optimizer), state, (X, LABELS), order)
+
+
+def test_nothing_recompiles():
+    arguments = {"key": KEY, "epochs": 2, "batch_size": 8, "metrics": {"accuracy": funcnet.accuracy}, "progress": False}
+    optimizer = optimizers.adam(0.01)
+    data = (X, LABELS), (X[:9], LABELS[:9])
+    compiled = {"epochs": training._run_epoch._cache_size, "scores": training._scores._cache_size}
+    fit(NET, LOSS, optimizer, parameters(), *data, **arguments)
+    before = {name: size() for name, size in compiled.items()}
+    fit(NET, LOSS, optimizer, parameters(), *data, **arguments)
+    assert {name: size() for name, size in compiled.items()} == before
+
+
+def test_step_lowers_for_cpu_cuda_and_tpu():
+    optimizer = optimizers.adamw(0.01)
+    step = jax.jit(train_step(NET, LOSS, optimizer))
+    arguments = init_state(parameters(), optimizer, KEY), X, LABELS
+    exported = jax.export.export(step, platforms=["cpu", "cuda", "tpu"])(*arguments)
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    (state, value), (expected, expected_value) = exported.call(*arguments), step(*arguments)
+    assert_close((state.params, value), (expected.params, expected_value), 1e-12, 1e-14)
+
+
+def test_sharded_over_devices_it_is_the_same_step():
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows, everywhere = (jax.NamedSharding(mesh, spec) for spec in (jax.P("data"), jax.P()))
+    optimizer = optimizers.adam(0.01)
+    step = jax.jit(train_step(NET, LOSS, optimizer))
+    one = many = init_state(parameters(), optimizer, KEY)
+    many = jax.device_put(many, everywhere)
+    x, labels = jax.device_put((X, LABELS), rows)
+    for _ in range(3):
+        one, value = step(one, X, LABELS)
+        many, sharded_value = step(many, x, labels)
+    assert len(sharded_value.sharding.device_set) == 4
+    assert float(value) == pytest.approx(float(sharded_value), rel=1e-13)
+    assert_close(many.params, one.params, 1e-11, 1e-13)
+
+
+def test_training_needs_no_autodiff():
+    """In a process whose table of differentiation rules is empty; see the script."""
+    script = Path(__file__).with_name("without_autodiff.py")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=script.parent.parent)
+    assert done.returncode == 0, done.stderr
+    assert "jax.grad raises" in done.stdout
+    assert "trained" in done.stdout
+
+
+# ---------------------------------------------------------------- fit
+
+
+def test_fit_learns_reports_and_leaves_the_callers_arrays_alone():
+    params = parameters()
+    before = jax.tree.map(np.array, params)
+    result = fit(
+        NET, LOSS, optimizers.adam(0.02), params, (X, LABELS), (X[:9], LABELS[:9]),
+        key=KEY, epochs=60, batch_size=8, metrics={"accuracy": funcnet.accuracy}, progress=False,
+    )  # fmt: skip
+    assert jax.tree.all(jax.tree.map(np.array_equal, params, before))
+    assert [row["epoch"] for row in result.history] == list(range(1, 61))
+    last = result.history[-1]
+    assert set(last) == {
+        "epoch", "seconds", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy",
+    }  # fmt: skip
+    predictions, _ = NET.fwd(result.params, X[:9])
+    assert last["validation_accuracy"] == pytest.approx(float(funcnet.accuracy(predictions, LABELS[:9])))
+    assert last["validation_loss"] == pytest.approx(float(LOSS.fwd(predictions, LABELS[:9])[0]), rel=1e-12)
+    assert last["train_loss"] < 0.5 * result.history[0]["train_loss"]
+    assert int(result.state.step) == 60 * 5
+
+
+def test_evaluation_in_batches_is_evaluation_at_once():
+    metrics = {"accuracy": funcnet.accuracy}
+    whole = training.evaluate(NET, LOSS, metrics, parameters(), (X, LABELS))
+    assert training.evaluate(NET, LOSS, metrics, parameters(), (X, LABELS), batch_size=7) == pytest.approx(whole)
+
+
+def test_early_stopping_returns_the_best():
+    noise = np.random.default_rng(1).integers(5, size=40)  # labels that no input explains: validation gets worse
+    result = fit(
+        NET, LOSS, optimizers.adam(0.05), parameters(), (X, noise), (X[::-1], noise),
+        key=KEY, epochs=100, batch_size=8, patience=4, progress=False,
+    )  # fmt: skip
+    losses = [row["validation_loss"] for row in result.history]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 4 < 100
+    assert training.evaluate(NET, LOSS, {}, result.params, (X[::-1], noise))["loss"] == pytest.approx(losses[best])
+
+
+def test_nan_in_the_data_is_named_with_step_and_leaf():
+    x = X.copy()
+    x[17, 3] = np.nan
+    (batch,) = [i for i, rows in enumerate(training.epoch_order(KEY, 0, 40, 8)) if 17 in rows]
+    with pytest.raises(
+        NonFiniteError, match=rf"step {batch}: the gradient of params\[1\]\['w'\] is not .* nan;"
+    ) as caught:
+        fit(NET, LOSS, optimizers.sgd(0.1), parameters(), (x, LABELS), key=KEY, epochs=3, batch_size=8, progress=False)
+    assert (caught.value.step, caught.value.leaf) == (batch, "params[1]['w']")
+
+
+def test_a_step_that_overflows_is_named_as_the_update():
+    explode = optimizers.Optimizer(
+        lambda params: jnp.zeros((), jnp.int32),
+        lambda grads, count, params: (
+            jax.tree.map(lambda g: jnp.where(count == 7, jnp.inf, 0 * g), grads), count + 1,
+        ),
+    )  # fmt: skip
+    with pytest.raises(NonFiniteError, match=r"step 7: the update of params\[1\]\['b'\] is not finite"):
+        fit(NET, LOSS, explode, parameters(), (X, LABELS), key=KEY, epochs=3, batch_size=8, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"epochs": 0}, ValueError, "epochs >= 1"),
+        ({"patience": 2}, ValueError, "validation data"),
+        ({"batch_size": 41}, ValueError, "between 1 and the 40"),
+        ({"train": (X, LABELS[:3])}, ShapeError, r"one first axis.*\(40, 7\), \(3,\)"),
+        ({"loss": ops.mean_squared_error("none"), "train": (X, normal(0, 40, 5))}, ShapeError, "scalar loss"),
+        ({"train": (X[:, :5], LABELS)}, ShapeError, r"serial\[1\] > dense\(13\) got x of shape \(8, 5\)"),
+    ],
+)
+def test_settings_that_cannot_work(changed, error, message):
+    settings = {"key": KEY, "epochs": 1, "batch_size": 8, "progress": False}
+    settings |= {"net": NET, "loss": LOSS, "optimizer": optimizers.sgd(0.1), "params": parameters()}
+    settings |= {"train": (X, LABELS)} | changed
+    with pytest.raises(error, match=message):
+        fit(**settings)
