@@ -100,9 +100,8 @@ def clip_by_global_norm(max_norm: float) -> Optimizer:
 
     def update(grads, opt_state, params):
         squares = [jnp.sum(g.astype(float) ** 2) for g in jax.tree.leaves(grads)]
-        norm = jnp.sqrt(sum(squares, start=jnp.zeros(())))
-        # Two guards: the quotient is finite at ‖g‖ = 0, and below max_norm the factor is 1 to the last bit.
-        scale = jnp.where(norm > max_norm, max_norm / jnp.maximum(norm, max_norm), 1)
+        norm = jnp.sqrt(sum(squares))
+        scale = jnp.where(norm > max_norm, max_norm / norm, 1)  # where ‖g‖ = 0 the quotient is not taken
         return jax.tree.map(lambda g: g * scale.astype(g.dtype), grads), opt_state
 
     return Optimizer(lambda params: (), update)
@@ -132,16 +131,16 @@ class TraceState(NamedTuple):
     trace: Params
 
 
-def trace(decay: float, nesterov: bool = False) -> Optimizer:
-    """v ← decay · v + g;  u = v, or with ``nesterov`` u = g + decay · v.
+def trace(momentum: float, nesterov: bool = False) -> Optimizer:
+    """v ← momentum · v + g;  u = v, or with ``nesterov`` u = g + momentum · v.
 
     Heavy ball: Polyak (1964). Nesterov's method (Sutskever et al. 2013) takes the gradient at the point ahead,
-    θ + decay · v; written in that point, it is this u (Bengio, Boulanger-Lewandowski & Pascanu 2013).
+    θ + momentum · v; written in that point, it is this u (Bengio, Boulanger-Lewandowski & Pascanu 2013).
     """
-    require("[0, 1)", decay=decay)
+    require("[0, 1)", momentum=momentum)
 
     def accumulate(g, v):
-        return g.astype(v.dtype) + decay * v
+        return g.astype(v.dtype) + momentum * v
 
     def update(grads, opt_state, params):
         v = jax.tree.map(accumulate, grads, opt_state.trace)
