@@ -1,4 +1,4 @@
-"""Run by ``test_training``: empties JAX's tables of differentiation and transposition, then trains and runs every backward there is.
+"""Run by ``test_training``: empties JAX's tables of derivatives, then trains and runs every backward there is.
 
 Patching ``jax.grad`` and its kin would not do: whoever imported them earlier still has the originals.
 """

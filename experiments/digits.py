@@ -1,0 +1,179 @@
+"""Handwritten digits: a multilayer perceptron, its gradients compared with jax.grad, then trained.
+
+Prints the largest error of the hand-written gradient, the progress, the test accuracy, and that of every class;
+writes metrics.json and digits.png: learning curves, confusion matrix, the most confidently mistaken images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import funcnet
+from funcnet import data, ops, optimizers, schedules
+from funcnet.training import Fit
+
+from . import harness, pictures
+
+# Each optimizer with the learning rate it gets when none is given.
+OPTIMIZERS: dict[str, tuple[Callable[..., funcnet.Optimizer], float]] = {
+    "sgd": (optimizers.sgd, 0.1),
+    "momentum": (optimizers.momentum, 0.03),
+    "nesterov": (optimizers.nesterov, 0.03),
+    "adagrad": (optimizers.adagrad, 0.03),
+    "rmsprop": (optimizers.rmsprop, 1e-3),
+    "adam": (optimizers.adam, 1e-3),
+    "adamw": (optimizers.adamw, 1e-3),
+    "lion": (optimizers.lion, 1e-4),
+}
+LOSS = ops.sparse_softmax_cross_entropy()
+TOLERANCE = 1e-10  # of the hand gradient in float64, relative to the largest entry of its leaf
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(harness.Config):
+    """The network, how it is trained, and on what."""
+
+    data: Literal["digits", "mnist", "fashion-mnist"] = "digits"
+    """scikit-learn's bundled digits (20 % held out), MNIST or Fashion-MNIST."""
+    hidden: tuple[int, ...] = (256,)
+    """The units of each hidden layer, with relu: --hidden 512 512."""
+    epochs: int = 60
+    """How many times the training set is gone through."""
+    batch_size: int = 32
+    """Examples to a step."""
+    optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lion"] = "adam"
+    """How gradients become steps."""
+    learning_rate: float | None = None
+    """The first learning rate. [default: the optimizer's own]"""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """What becomes of the learning rate: it stays, or falls to 0 along half a cosine."""
+    dropout: float = 0.0
+    """The probability to drop a hidden unit in training."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        harness.at_least(1, epochs=self.epochs, batch_size=self.batch_size, hidden=min(self.hidden, default=1))
+        if self.learning_rate is not None and not 0 < self.learning_rate < np.inf:
+            raise harness.InputError(f"--learning-rate is above 0; got {self.learning_rate}")
+        if not 0 <= self.dropout < 1:
+            raise harness.InputError(f"--dropout is a probability in [0, 1); got {self.dropout}")
+
+
+class Trained(NamedTuple):
+    fit: Fit
+    probabilities: np.ndarray  # (N, K) on the test set
+    dataset: data.Dataset
+
+
+def gradient_error(net: funcnet.Layer, params, x, labels, key) -> tuple[float, str]:
+    """The largest error of the hand-written gradient against jax.grad, in float64, and the leaf where it is.
+
+    Each leaf's error is relative to the largest entry of that leaf.
+    """
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda p: jnp.asarray(np.asarray(p), jnp.float64), params)
+        x = jnp.asarray(x, jnp.float64)
+        _, hand = jax.jit(funcnet.value_and_grad(net, LOSS))(params, x, labels, key)
+        automatic = jax.jit(jax.grad(lambda p: LOSS.fwd(net.fwd(p, x, key)[0], labels)[0]))(params)
+        errors = jax.tree.map(lambda h, a: float(jnp.abs(h - a).max() / jnp.abs(a).max()), hand, automatic)
+    path, error = max(jax.tree_util.tree_leaves_with_path(errors), key=lambda item: item[1])
+    return error, "params" + jax.tree_util.keystr(path)
+
+
+def train(config: Config, seed: int, compare: bool) -> Trained:
+    """Loads, compares the gradients if asked to, trains, and predicts the test set."""
+    dataset = data.load(config.data, config.data_dir, seed)
+    epochs = config.epochs
+    if config.quick:
+        epochs = min(epochs, 5)
+        dataset = dataset._replace(x_train=dataset.x_train[:2000], y_train=dataset.y_train[:2000])
+    examples = len(dataset.x_train)
+    if config.batch_size > examples:
+        raise harness.InputError(f"--batch-size is at most the {examples} training examples; got {config.batch_size}")
+    classes = int(dataset.y_train.max()) + 1
+    net = network(config.hidden, classes, config.dropout)
+    init_key, fit_key = jax.random.split(jax.random.key(seed))
+    params, _ = net.init(init_key, dataset.x_train.shape[1:])
+    if compare:
+        print(funcnet.summary(net, dataset.x_train.shape[1:]))
+        batch = slice(0, min(128, examples))
+        error, leaf = gradient_error(net, params, dataset.x_train[batch], dataset.y_train[batch], fit_key)
+        print(f"hand-written gradient against jax.grad, float64: largest relative error {error:.1e}, at {leaf}")
+        if not error < TOLERANCE:
+            raise SystemExit(f"that is more than {TOLERANCE}: the derivation is wrong, and is not trained with")
+    result = funcnet.fit(
+        net,
+        LOSS,
+        optimizer(config.optimizer, config.learning_rate, config.schedule, epochs * (examples // config.batch_size)),
+        params,
+        dataset[:2],
+        dataset[2:],
+        key=fit_key,
+        epochs=epochs,
+        batch_size=config.batch_size,
+        metrics={"accuracy": funcnet.accuracy},
+    )
+    logits, _ = jax.jit(net.fwd)(result.params, dataset.x_test)
+    return Trained(result, np.asarray(ops.softmax.fwd(logits)[0]), dataset)
+
+
+@functools.cache  # the same objects for every seed, so that the second seed compiles nothing
+def network(hidden: tuple[int, ...], classes: int, dropout: float) -> funcnet.Layer:
+    return funcnet.models.mlp(hidden, classes, dropout_rate=dropout)
+
+
+@functools.cache
+def optimizer(name: str, learning_rate: float | None, schedule: str, steps: int) -> funcnet.Optimizer:
+    factory, own_rate = OPTIMIZERS[name]
+    rate = learning_rate or own_rate
+    return factory(schedules.cosine(rate, steps) if schedule == "cosine" else rate)
+
+
+def class_accuracy(labels: np.ndarray, predicted: np.ndarray) -> list[float]:
+    """The share of each class that is recognised."""
+    return [float((predicted[labels == k] == k).mean()) for k in range(int(labels.max()) + 1)]
+
+
+def main(config: Config, out: Path) -> None:
+    runs: list[Trained] = []
+
+    def run_one(seed: int) -> dict[str, Any]:
+        trained = train(config, seed, compare=not runs)
+        runs.append(trained)
+        last = trained.fit.history[-1]
+        print(f"seed {seed}: test accuracy {last['validation_accuracy']:.4f}")
+        per_class = class_accuracy(trained.dataset.y_test, trained.probabilities.argmax(axis=1))
+        return {
+            "test_accuracy": last["validation_accuracy"],
+            "test_loss": last["validation_loss"],
+            "train_seconds": sum(row["seconds"] for row in trained.fit.history),
+            "class_accuracy": per_class,
+            "history": trained.fit.history,
+        }
+
+    results = harness.over_seeds(config, run_one)
+    figures = harness.summarise(results)
+    names = pictures.class_names(config.data)
+    table = Table("class", *names, title="test accuracy")
+    mean = np.mean([result["class_accuracy"] for result in results], axis=0)
+    table.add_row("%", *(f"{100 * share:.1f}" for share in mean))
+    Console().print(table)
+    spread = f" ± {figures['test_accuracy_std']:.4f} over {config.seeds} seeds" if config.seeds > 1 else ""
+    print(f"test accuracy {figures['test_accuracy']:.4f}{spread}")
+    picture = out / "digits.png"
+    pictures.classification(picture, config.data, runs[0].fit.history, runs[0].dataset, runs[0].probabilities)
+    print(f"wrote {harness.write_metrics(out, 'digits', config, figures)} and {picture}")
+
+
+if __name__ == "__main__":
+    harness.run("digits", main, Config, __doc__)

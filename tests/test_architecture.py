@@ -1,0 +1,77 @@
+"""The house: imports point downward, and some things stand in one place only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# From the ground up; a module may import what stands before it. A package stands for all its modules.
+FLOORS = [
+    "types", "progress", "idx", "data", "initializers", "ops", "layers", "combinators", "summary", "schedules",
+    "optimizers", "training", "models",
+]  # fmt: skip
+OPS = ["linear", "activations", "dropout", "penalties", "losses"]
+
+
+def sources(folder):
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imported(path):
+    """(absolute module, name) of every import in a file, wherever in it the import stands."""
+    package = ".".join(path.relative_to(ROOT).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*base, node.module or ""]).strip(".")
+            yield from ((module, alias.name) for alias in node.names)
+
+
+def floor(module, name=""):
+    """The position of a module of funcnet in FLOORS; ``from . import x`` names the module by its last part."""
+    parts = [part for part in f"{module}.{name}".split(".") if part][1:]
+    return FLOORS.index(parts[0])
+
+
+def test_every_module_has_its_floor():
+    found = {path.relative_to(ROOT / "funcnet").parts[0].removesuffix(".py") for path in sources("funcnet")}
+    assert found == {*FLOORS, "__init__"}
+    assert {path.stem for path in sources("funcnet/ops")} == {*OPS, "__init__"}
+
+
+@pytest.mark.parametrize("path", sources("funcnet"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downward(path):
+    own = path.relative_to(ROOT / "funcnet").with_suffix("").parts
+    if own == ("__init__",):
+        return
+    for module, name in imported(path):
+        assert module.split(".")[0] not in ("experiments", "tests", "optax", "torch"), f"{path} imports {module}"
+        if module.split(".")[0] != "funcnet":
+            continue
+        if own[0] == "ops" and module.startswith("funcnet.ops"):
+            below = module.split(".")[2]
+            assert own[1] == "__init__" or OPS.index(below) < OPS.index(own[1]), f"{path} imports {module}"
+        elif own[1:] != ("__init__",):
+            assert floor(module, name) < FLOORS.index(own[0]), f"{path} imports {module}.{name}"
+
+
+@pytest.mark.parametrize("path", sources("experiments"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_experiment_imports_another(path):
+    for module, name in imported(path):
+        if module.split(".")[0] == "experiments":
+            shared = {"harness", "pictures"} & {name, *module.split(".")}
+            assert shared, f"{path} imports {module}.{name}"
+        assert module.split(".")[0] != "optax"
+
+
+def test_autodiff_is_called_by_no_module_of_the_package():
+    forbidden = {"grad", "value_and_grad", "vjp", "jvp", "linearize", "jacrev", "jacfwd", "custom_vjp", "custom_jvp"}
+    for path in sources("funcnet"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "jax":
+                assert node.attr not in forbidden, f"{path}:{node.lineno} calls jax.{node.attr}"
+        assert not [name for module, name in imported(path) if module == "jax" and name in forbidden]
