@@ -1,7 +1,8 @@
-"""Handwritten digits: a multilayer perceptron, its gradients compared with jax.grad, then trained.
+"""Handwritten digits, with gradients derived by hand.
 
-Prints the largest error of the hand-written gradient, the progress, the test accuracy, and that of every class;
-writes metrics.json and digits.png: learning curves, confusion matrix, the most confidently mistaken images.
+A multilayer perceptron: its gradients are compared with those of jax.grad, and then it is trained with them. Prints
+the largest error of the hand-written gradient, the progress, the test accuracy, and that of every class; writes
+metrics.json and digits.png: learning curves, confusion matrix, the most confidently mistaken images.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Config(harness.Config):
     """The network, how it is trained, and on what."""
 
     data: Literal["digits", "mnist", "fashion-mnist"] = "digits"
-    """scikit-learn's bundled digits (20 % held out), MNIST or Fashion-MNIST."""
+    """scikit-learn's bundled digits (a fifth held out), MNIST or Fashion-MNIST."""
     hidden: tuple[int, ...] = (256,)
     """The units of each hidden layer, with relu: --hidden 512 512."""
     epochs: int = 60
@@ -54,7 +55,7 @@ class Config(harness.Config):
     optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lion"] = "adam"
     """How gradients become steps."""
     learning_rate: float | None = None
-    """The first learning rate. [default: the optimizer's own]"""
+    """The first learning rate; if not given, one that suits the optimizer."""
     schedule: Literal["constant", "cosine"] = "constant"
     """What becomes of the learning rate: it stays, or falls to 0 along half a cosine."""
     dropout: float = 0.0

@@ -31,9 +31,9 @@ class Config:
     seeds: int = 1
     """How many seeds to run, counting up from the first; with several, mean and spread are reported."""
     data_dir: Path | None = None
-    """A directory that holds the four MNIST files. [default: FUNCNET_DATA_DIR, else a cache, else a download]"""
+    """A directory with the four MNIST files; if not given, FUNCNET_DATA_DIR, else a cache, else a download."""
     out: Path | None = None
-    """Where metrics.json and the picture go. [default: runs/NAME]"""
+    """Where metrics.json and the picture go; if not given, runs/NAME."""
     quick: bool = simple_parsing.field(default=False, action="store_true")
     """A short run that shows that all works, not how well."""
 

@@ -1,8 +1,8 @@
-"""Training speed of a multilayer perceptron: funcnet beside PyTorch eager, the same work in one sitting.
+"""Training speed beside PyTorch in eager mode.
 
-Both start from the same weights and see the same batches in the same order, from arrays that are already loaded; the
-script first shows that they arrive at the same weights. Then each trains an epoch in turn, and medians are compared:
-PyTorch with one thread and with two (or as many as there are cores), at its better one.
+The same work in one sitting: a multilayer perceptron from the same weights, the same batches in the same order, from
+arrays that are already loaded; the script first shows that both arrive at the same weights. Then each trains an epoch
+in turn, and medians are compared: PyTorch with one thread and with two, at its better one.
 """
 
 from __future__ import annotations
