@@ -1,0 +1,10 @@
+"""The derivation checker: proves a hand-written backward right, or says what is wrong with it.
+
+It knows the types only, never funcnet's own rules: it works on anyone's functions.
+"""
+
+from .checking import assert_correct, check, check_custom_vjp
+from .report import Finding, Report, Verdict
+from .subject import InputError
+
+__all__ = ["Finding", "InputError", "Report", "Verdict", "assert_correct", "check", "check_custom_vjp"]

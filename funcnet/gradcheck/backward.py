@@ -1,0 +1,71 @@
+"""Runs a hand-written backward, and sees whether what it returns has the right form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from .reference import float_leaves
+from .report import Finding
+from .subject import Subject, has_cotangent, is_float
+
+
+def is_absent(leaf: Any) -> bool:
+    """None or float0: how a backward says that there is no cotangent."""
+    return leaf is None or getattr(leaf, "dtype", None) == jax.dtypes.float0
+
+
+def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> list[Finding]:
+    """What is wrong with the form of the cotangents: the tuple, the trees, the shapes, the dtypes, NaN."""
+
+    def finding(argument: str, leaf: str, mistake: str, explanation: str) -> Finding:
+        return Finding(argument, leaf, mistake, explanation)
+
+    if not isinstance(got, tuple | list) or len(got) != len(args):
+        form = f"{len(got)} cotangents" if isinstance(got, tuple | list) else f"a {type(got).__name__}"
+        return [
+            finding(
+                "", "", "wrong-structure", f"bwd returned {form}; expected a tuple of {len(args)}, one per argument"
+            )
+        ]
+    found = []
+    for name, arg, cotangent in zip(subject.arguments, args, got, strict=True):
+        if not has_cotangent(arg):
+            if not all(is_absent(leaf) for leaf in jax.tree.leaves(cotangent)):
+                found.append(finding(name, "", "wrong-structure", "is not differentiable; expected None"))
+            continue
+        expected = jax.tree_util.tree_leaves_with_path(arg)
+        leaves = jax.tree.leaves(cotangent, is_leaf=lambda leaf: leaf is None)
+        if len(leaves) != len(expected):
+            trees = f"{jax.tree.structure(cotangent)}; expected {jax.tree.structure(arg)}"
+            found.append(finding(name, "", "wrong-structure", f"bwd returned {trees}"))
+            continue
+        for (path, leaf), value in zip(expected, leaves, strict=True):
+            where = jax.tree_util.keystr(path)
+            if not is_float(leaf):
+                if not is_absent(value):
+                    found.append(finding(name, where, "wrong-structure", "holds integers; expected None"))
+            elif is_absent(value):
+                found.append(
+                    finding(name, where, "wrong-structure", "bwd returned no cotangent for a differentiable leaf")
+                )
+            elif np.shape(value) != np.shape(leaf):
+                found.append(
+                    finding(name, where, "wrong-shape", f"has shape {np.shape(value)}; expected {np.shape(leaf)}")
+                )
+            elif getattr(value, "dtype", None) != leaf.dtype:
+                dtype = getattr(value, "dtype", type(value).__name__)
+                found.append(finding(name, where, "wrong-dtype", f"has dtype {dtype}; expected {leaf.dtype}"))
+    return found
+
+
+def float_cotangents(args: tuple[Any, ...], got: Any) -> list[np.ndarray]:
+    """The cotangents of the differentiable leaves, in order; the form must have been found right."""
+    flat = []
+    for arg, cotangent in zip(args, got, strict=True):
+        leaves = jax.tree.leaves(cotangent, is_leaf=lambda leaf: leaf is None) if has_cotangent(arg) else []
+        flat += [value for leaf, value in zip(jax.tree.leaves(arg), leaves, strict=False) if is_float(leaf)]
+    assert len(flat) == len(float_leaves(args))
+    return [np.asarray(leaf) for leaf in flat]

@@ -1,0 +1,164 @@
+"""Whether a backward agrees with the reference, in float64 and then in the target dtype, and obeys the laws."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import reference
+from .backward import float_cotangents, structure_findings
+from .inputs import Draw
+from .reference import EPS, draw_cotangent, float_leaves
+from .report import Finding
+from .subject import Subject, cast
+
+# |Δ| ≤ RELATIVE·|ref| + ABSOLUTE·(scale of the leaf) + 4·(movement of the reference as the inputs move by a rounding
+# unit). True rules agree to 1e-15 … 1e-12, and 1.00001 times the truth must fail.
+RELATIVE, ABSOLUTE = 1e-10, 1e-12
+
+
+class Probe(NamedTuple):
+    """One set of arguments, several cotangents, and for each (dy, leaf) what the reference and the backward say."""
+
+    draw: Draw
+    y: Any
+    residuals: Any
+    dys: list[Any]
+    refs: list[list[np.ndarray]]
+    gots: list[list[np.ndarray]]
+    excess: list[list[float]]
+    """The error of each in units of what is allowed: at most 1 is right."""
+
+    @property
+    def agrees(self) -> bool:
+        return all(e <= 1 for row in self.excess for e in row)
+
+
+class Malformed(Exception):  # noqa: N818  (never leaves the checker)
+    """The backward raised, or returned something of the wrong form."""
+
+    def __init__(self, findings: list[Finding]):
+        super().__init__(str(findings))
+        self.findings = findings
+
+
+def run_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy: Any) -> list[np.ndarray]:
+    """The cotangents of the differentiable leaves. Raises Malformed."""
+    try:
+        got = subject.bwd(residuals, dy)
+    except Exception as error:
+        text = f"bwd raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise Malformed([Finding("", "", "wrong-structure", text)]) from error
+    if found := structure_findings(subject, args, got):
+        raise Malformed(found)
+    return float_cotangents(args, got)
+
+
+def probe(subject: Subject, draw: Draw, cotangents: int = 2) -> Probe:
+    """Runs forward, backward and reference on one draw in float64, with random cotangents. Raises Malformed."""
+    args = cast(draw.args, jnp.float64)
+    y, residuals = subject.fwd(*args)
+    rng = np.random.default_rng([draw.seed, 3])
+    dys = [draw_cotangent(y, rng) for _ in range(cotangents)]
+    gots = [run_backward(subject, args, residuals, dy) for dy in dys]
+    _, refs = reference.pull(subject.primal, args, dys)
+    if found := not_finite(subject, args, gots[0], refs[0]):
+        raise Malformed(found)
+    excess = [errors_in_units(subject, args, dy, ref, got) for dy, ref, got in zip(dys, refs, gots, strict=True)]
+    return Probe(draw._replace(args=args), y, residuals, dys, refs, gots, excess)
+
+
+def not_finite(subject: Subject, args: tuple[Any, ...], got: list[np.ndarray], ref: list[np.ndarray]) -> list[Finding]:
+    """The leaves that hold NaN or infinity where the reference has neither."""
+    return [
+        Finding(subject.arguments[leaf.argument], leaf.path, "not-finite", "holds NaN or infinity; expected is finite")
+        for leaf, g, r in zip(float_leaves(args), got, ref, strict=True)
+        if np.isfinite(r).all() and not np.isfinite(g).all()
+    ]
+
+
+def errors_in_units(
+    subject: Subject, args: tuple[Any, ...], dy: Any, ref: list[np.ndarray], got: list[np.ndarray]
+) -> list[float]:
+    """The largest error of every leaf, in units of what is allowed; the dear term only where the cheap ones fail."""
+    allowed = [RELATIVE * np.abs(r) + ABSOLUTE * np.abs(r).max(initial=0) for r in ref]
+    units = [_ratio(np.abs(g - r), a) for g, r, a in zip(got, ref, allowed, strict=True)]
+    if all(unit <= 1 for unit in units):
+        return units
+    moved = reference.movement(subject.primal, args, dy, ref)
+    return [_ratio(np.abs(g - r), a + 4 * m) for g, r, a, m in zip(got, ref, allowed, moved, strict=True)]
+
+
+def _ratio(error: np.ndarray, allowed: np.ndarray) -> float:
+    if not np.isfinite(error).all():
+        return float("inf")
+    exact = error == 0
+    return float(np.max(np.where(exact, 0, error / np.where(exact, 1, np.maximum(allowed, 1e-300))), initial=0))
+
+
+def law_findings(subject: Subject, p: Probe) -> list[Finding]:
+    """Whether the backward is linear in its cotangent: bwd(0) = 0, bwd(2dy) = 2 bwd(dy), bwd(dy₁ + dy₂) = the sum."""
+
+    def run(dy):
+        return run_backward(subject, p.draw.args, p.residuals, dy)
+
+    def scaled(dy, factor):
+        return jax.tree.map(lambda leaf: factor * leaf if leaf.dtype != jax.dtypes.float0 else leaf, dy)
+
+    def plus(a, b):
+        return jax.tree.map(lambda u, v: u + v if u.dtype != jax.dtypes.float0 else u, a, b)
+
+    zero, double, both = run(scaled(p.dys[0], 0)), run(scaled(p.dys[0], 2)), run(plus(*p.dys[:2]))
+    found = []
+    for i, leaf in enumerate(float_leaves(p.draw.args)):
+        first, second = p.gots[0][i], p.gots[1][i]
+        scale = max(np.abs(first).max(initial=0), np.abs(second).max(initial=0), np.abs(zero[i]).max(initial=0))
+
+        def same(a, b, scale=scale):
+            return bool(np.abs(a - b).max(initial=0) <= 1e-9 * scale + 1e-300)
+
+        if same(zero[i], 0 * first) and same(double[i], 2 * first) and same(both[i], first + second):
+            continue
+        if same(double[i], first) and not same(zero[i], 0 * first):
+            mistake, text = "ignores-cotangent", "does not depend on dy: bwd(2 dy) = bwd(dy), and bwd(0) is not 0"
+        elif same(double[i], 4 * first):
+            mistake, text = "cotangent-squared", "is quadratic in dy: bwd(2 dy) = 4 bwd(dy)"
+        else:
+            mistake, text = "nonlinear-in-cotangent", "is not linear in dy; a backward must be"
+        found.append(Finding(subject.arguments[leaf.argument], leaf.path, mistake, text))
+    return found
+
+
+def imprecise_findings(subject: Subject, draw: Draw, dtype: Any) -> list[Finding]:
+    """Whether the arithmetic is good in ``dtype``: err(hand) ≤ 2 err(autodiff) + 8u·scale + conditioning, both against
+    float64 at the same (rounded) inputs."""
+    unit = float(jnp.finfo(dtype).eps)
+    low = cast(draw.args, dtype)
+    high = cast(low, jnp.float64)
+    y, residuals = subject.fwd(*low)
+    dy = draw_cotangent(y, np.random.default_rng([draw.seed, 5]))
+    dy64 = cast(dy, jnp.float64)
+    try:
+        got = run_backward(subject, low, residuals, dy)
+    except Malformed as malformed:
+        return malformed.findings
+    _, (auto,) = reference.pull(subject.primal, low, [dy])
+    _, (ref,) = reference.pull(subject.primal, high, [dy64])
+    moved = reference.movement(subject.primal, high, dy64, ref)
+    found = []
+    for i, leaf in enumerate(float_leaves(draw.args)):
+        hand, machine = (np.abs(np.asarray(side[i], np.float64) - ref[i]) for side in (got, auto))
+        scale = np.abs(ref[i]).max(initial=0)
+        conditioning = 4 * moved[i].max(initial=0) * unit / EPS
+        allowed = 2 * machine.max(initial=0) + 8 * unit * scale + conditioning
+        if not hand.max(initial=0) <= allowed:
+            text = (
+                f"right in float64, but in {jnp.dtype(dtype).name} off by {hand.max(initial=0) / scale:.1e} of the "
+                f"largest entry, where autodiff in the same dtype is off by {machine.max(initial=0) / scale:.1e}"
+            )
+            mistake = "low-precision-accumulation" if np.isfinite(hand).all() else "not-finite"
+            found.append(Finding(subject.arguments[leaf.argument], leaf.path, mistake, text))
+    return found

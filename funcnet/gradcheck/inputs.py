@@ -1,0 +1,164 @@
+"""Inputs to try a forward on: drawn from its jaxtyping annotations, from symbolic shapes, or the caller's own arrays.
+
+Sizes are coprime and at least 5, so that a factor names the axis it comes from; small sizes collide with constants.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .subject import InputError, Subject
+
+# Each axis name takes the next size, in order of appearance. Two sets, in which no axis keeps its size, and a third
+# where the first axis is 1.
+SIZES = ((5, 7, 11, 13, 17, 19, 23, 29), (8, 9, 5, 7, 11, 13, 17, 19))
+DOMAINS = ("normal", "positive", "unit interval", "simplex")
+
+
+class Spec(NamedTuple):
+    """One array argument: its axes by name or number, its kind, and for integers the axis they stay below."""
+
+    axes: tuple[str, ...]
+    kind: str  # float, int, bool, key
+    below: str | None = None
+
+
+class Draw(NamedTuple):
+    """Arguments, and how they came about."""
+
+    args: tuple[Any, ...]
+    sizes: dict[str, int]
+    domain: str
+    seed: int
+
+
+def specs_of(subject: Subject, shapes: Sequence[str], ranges: Mapping[str, str | int]) -> tuple[Any, ...]:
+    """A pytree of Spec (None: no array) per argument, from symbolic shapes if given, else from annotations."""
+    if shapes:
+        if len(shapes) != len(subject.arguments):
+            names = ", ".join(subject.arguments)
+            raise InputError(
+                f"{subject.name} takes {len(subject.arguments)} arguments ({names}); got {len(shapes)} shapes"
+            )
+        found = [_from_symbol(shape) for shape in shapes]
+    else:
+        try:
+            hints = typing.get_type_hints(subject.source, include_extras=True)
+        except Exception as error:
+            raise InputError(f"the annotations of {subject.name} cannot be read: {error}") from error
+        found = [_from_hint(subject.name, name, hints.get(name)) for name in subject.arguments]
+    named = zip(subject.arguments, found, strict=True)
+    return tuple(s._replace(below=str(ranges[n])) if n in ranges and isinstance(s, Spec) else s for n, s in named)
+
+
+def _from_symbol(symbol: str) -> Spec:
+    """``"N D"`` is float; ``"B T:int<V"``, ``"T T:bool"``, ``":key"`` say their kind."""
+    axes, _, kind = symbol.partition(":")
+    kind, _, below = kind.partition("<")
+    if kind not in ("", "float", "int", "bool", "key") or (kind == "int" and not below):
+        raise InputError(f"a symbolic shape is like 'N D', 'N:int<K', 'T T:bool' or ':key'; got {symbol!r}")
+    return Spec(_axes(axes), kind or "float", below or None)
+
+
+def _axes(text: str) -> tuple[str, ...]:
+    axes = tuple(text.split())
+    for axis in axes:
+        if not (axis.isdigit() or axis.lstrip("*").isidentifier()):
+            raise InputError(f"an axis is a name, a *name or a number; got {axis!r} in {text!r}")
+    return axes
+
+
+def _from_hint(subject: str, name: str, hint: Any) -> Any:
+    below = None
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, *extras = typing.get_args(hint)
+        below = next((extra.axis for extra in extras if hasattr(extra, "axis")), None)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if hasattr(hint, "dim_str") and hasattr(hint, "dtypes"):
+        return Spec(_axes(hint.dim_str), _kind(hint.dtypes), below)
+    if typing.get_origin(hint) is tuple and Ellipsis not in typing.get_args(hint):
+        return tuple(_from_hint(subject, name, part) for part in typing.get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
+        fields = typing.get_type_hints(hint, include_extras=True)
+        return hint(*(_from_hint(subject, name, fields[field]) for field in hint._fields))
+    raise InputError(
+        f"{subject}'s argument {name} has no array annotation to draw from (found {hint}); annotate it like "
+        f'Float[Array, "N D"], or give symbolic shapes or arrays'
+    )
+
+
+def _kind(dtypes: Any) -> str:
+    text = " ".join(map(str, dtypes)) if not isinstance(dtypes, str) else dtypes
+    return "key" if "prng" in text else "float" if "float" in text else "bool" if "bool" in text else "int"
+
+
+def draws(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str) -> list[Draw]:
+    """A draw for every set of sizes: two that differ in each axis, and one whose first axis is 1.
+
+    ``*B`` is one axis in the first, two in the second.
+    """
+    leaves = [s for s in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, Spec)) if isinstance(s, Spec)]
+    names = list(dict.fromkeys(axis for s in leaves for axis in (*s.axes, *([s.below] if s.below else []))))
+    names = [name for name in names if not name.isdigit()]
+    tables: list[dict[str, tuple[int, ...]]] = [
+        {name: (size,) for name, size in zip(names, table, strict=False)} for table in SIZES
+    ]
+    for name in names:
+        if name.startswith("*"):
+            tables[1][name] = (2, 3)
+    if names:
+        tables.append({**tables[0], names[0]: (1,)})
+    for table in tables:
+        table.update({name: (size,) for name, size in sizes.items()})
+    result = []
+    for i, table in enumerate(tables):
+        rng = np.random.default_rng([seed, i])
+        args = jax.tree.map(
+            lambda s, t=table, r=rng: _array(s, t, r, domain), specs, is_leaf=lambda s: isinstance(s, Spec)
+        )
+        result.append(Draw(args, {n: math.prod(size) for n, size in table.items()}, domain, seed))
+    return result
+
+
+def _array(spec: Spec, table: Mapping[str, tuple[int, ...]], rng: np.random.Generator, domain: str) -> Any:
+    shape: tuple[int, ...] = ()
+    for axis in spec.axes:
+        shape += (int(axis),) if axis.isdigit() else table[axis]
+    if spec.kind == "key":
+        return jax.random.key(int(rng.integers(2**31)))
+    if spec.kind == "bool":
+        mask = rng.random(shape) < 0.7
+        mask[..., :1] = True  # no row is wholly False
+        return mask
+    if spec.kind == "int":
+        below = math.prod(table[spec.below]) if spec.below and spec.below in table else int(spec.below or 2)
+        integers = rng.integers(below, size=shape)
+        if integers.size > 1:  # a repeated index, on purpose
+            integers.flat[1] = integers.flat[0]
+        return integers.astype(np.int32)
+    return _floats(shape, rng, domain)
+
+
+def _floats(shape: tuple[int, ...], rng: np.random.Generator, domain: str) -> np.ndarray:
+    draw: Callable[[], Any] = {
+        "normal": lambda: rng.normal(size=shape),
+        "positive": lambda: 0.2 + np.abs(rng.normal(size=shape)),
+        "unit interval": lambda: rng.uniform(0.05, 0.95, size=shape),
+        "simplex": lambda: rng.dirichlet(np.ones(shape[-1]), size=shape[:-1]) if shape else rng.uniform(0.05, 0.95),
+    }[domain]
+    return np.asarray(draw())
+
+
+def finite(tree: Any) -> bool:
+    """Whether every float in a pytree is finite."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)

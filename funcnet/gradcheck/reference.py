@@ -1,0 +1,129 @@
+"""The reference: ``jax.vjp`` of the undecorated forward, eager and in float64, and the audit of that reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .subject import is_float
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+class Leaf(NamedTuple):
+    """A differentiable leaf of the arguments: which argument, the path in it, and its place among all leaves."""
+
+    argument: int
+    path: str
+    position: int
+
+
+def float_leaves(args: tuple[Any, ...]) -> list[Leaf]:
+    """The differentiable leaves of the arguments, in order."""
+    found = []
+    for position, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(args)):
+        if is_float(leaf):
+            found.append(Leaf(path[0].idx, jax.tree_util.keystr(path[1:]), position))
+    return found
+
+
+def of_floats(primal: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], list[Any]]:
+    """``primal`` as a function of the differentiable leaves alone, and those leaves."""
+    leaves, structure = jax.tree.flatten(args)
+    positions = [leaf.position for leaf in float_leaves(args)]
+
+    def f(*floats):
+        filled = list(leaves)
+        for position, value in zip(positions, floats, strict=True):
+            filled[position] = value
+        return primal(*jax.tree.unflatten(structure, filled))
+
+    return f, [leaves[position] for position in positions]
+
+
+def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> tuple[Any, list[list[np.ndarray]]]:
+    """y, and for every cotangent the reference for every differentiable leaf."""
+    f, floats = of_floats(primal, args)
+    y, vjp = jax.vjp(f, *floats)
+    return y, [[np.asarray(leaf) for leaf in vjp(dy)] for dy in dys]
+
+
+def movement(primal: Callable[..., Any], args: tuple[Any, ...], dy: Any, ref: list[np.ndarray]) -> list[np.ndarray]:
+    """How far the reference moves when the inputs move by one rounding unit: what no backward can be blamed for."""
+    f, floats = of_floats(primal, args)
+    moved = [np.zeros_like(leaf) for leaf in ref]
+    for sign in (1, -1):
+        rng = np.random.default_rng(7)
+        nudged = [leaf * (1 + sign * EPS * rng.choice([-1, 1], size=np.shape(leaf))) for leaf in floats]
+        _, vjp = jax.vjp(f, *nudged)
+        for i, leaf in enumerate(vjp(dy)):
+            moved[i] = np.maximum(moved[i], np.abs(np.asarray(leaf) - ref[i]))
+    return moved
+
+
+def draw_cotangent(y: Any, rng: np.random.Generator) -> Any:
+    """A random normal cotangent for y; float0 where y holds integers."""
+
+    def leaf(part):
+        if not is_float(part):
+            return np.zeros(np.shape(part), jax.dtypes.float0)
+        return jnp.asarray(rng.normal(size=np.shape(part)), part.dtype)
+
+    return jax.tree.map(leaf, y)
+
+
+class Audit(NamedTuple):
+    """What differences say of the reference for one leaf: their slope, its own error, and that of autodiff."""
+
+    slope: float
+    uncertainty: float
+    autodiff: float
+
+    @property
+    def disagree(self) -> bool:
+        """Whether differences are sure, and autodiff is elsewhere."""
+        scale = max(abs(self.slope), abs(self.autodiff))
+        return self.uncertainty < 1e-8 * scale and abs(self.slope - self.autodiff) > 1e-6 * scale
+
+
+def audit(primal: Callable[..., Any], args: tuple[Any, ...], dy: Any, ref: list[np.ndarray]) -> list[Audit]:
+    """⟨dy, y⟩ differentiated along one random direction per leaf, by Ridders' extrapolation, beside the reference."""
+    f, floats = of_floats(primal, args)
+
+    def inner(y) -> float:
+        pairs = zip(jax.tree.leaves(dy), jax.tree.leaves(y), strict=True)
+        return float(sum(np.vdot(np.asarray(a), np.asarray(b)) for a, b in pairs if is_float(b)))
+
+    result = []
+    for i, leaf in enumerate(floats):
+        direction = np.random.default_rng([11, i]).normal(size=np.shape(leaf))
+
+        def along(t: float, i: int = i, direction: np.ndarray = direction) -> float:
+            moved = list(floats)
+            moved[i] = floats[i] + t * direction
+            return inner(f(*moved))
+
+        slope, uncertainty = ridders(along, 0.02)
+        result.append(Audit(slope, uncertainty, float(np.vdot(ref[i], direction))))
+    return result
+
+
+def ridders(f: Callable[[float], float], step: float, rows: int = 8, shrink: float = 1.6) -> tuple[float, float]:
+    """f′(0) and an estimate of its error: central differences, extrapolated to step zero (Ridders 1982)."""
+    table = [(f(step) - f(-step)) / (2 * step)]
+    best, error = table[0], float("inf")
+    for _ in range(1, rows):
+        step /= shrink
+        previous, table = table, [(f(step) - f(-step)) / (2 * step)]
+        factor = 1.0
+        for j in range(len(previous)):
+            factor *= shrink * shrink
+            table.append((table[j] * factor - previous[j]) / (factor - 1))
+            change = max(abs(table[j + 1] - table[j]), abs(table[j + 1] - previous[j]))
+            if change <= error:
+                best, error = table[j + 1], change
+    return best, error

@@ -1,0 +1,55 @@
+"""What the checker answers: a verdict, and for each finding the cotangent, the mistake and the line."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+Verdict = Literal["correct", "wrong", "imprecise", "inconclusive"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One mistake: where it shows, its id in the vocabulary, and the evidence for it.
+
+    ``factor`` is got / expected where that is one number; ``axis`` the axis whose size it follows; ``line`` and
+    ``source`` the forward's own line, where the error comes from one.
+    """
+
+    argument: str
+    leaf: str
+    mistake: str
+    explanation: str
+    factor: float | None = None
+    axis: str | None = None
+    file: str | None = None
+    line: int | None = None
+    source: str | None = None
+    evidence: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}: {self.source}" if self.line is not None else None
+        lines = [f"d{self.argument}{self.leaf}: {self.mistake}: {self.explanation}", where, *self.evidence]
+        return "\n    ".join(line for line in lines if line)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The answer of ``check``. ``str(report)`` is for people, ``to_dict()`` for machines."""
+
+    name: str
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    worst: dict[str, float]
+    """The largest error of each cotangent over all probes, in units of what is allowed in float64: 1 is still right."""
+    probes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.verdict.upper()}", *(f"  {finding}" for finding in self.findings)]
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join([*lines, f"  probes: {'; '.join(self.probes)}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON can hold it."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,156 @@
+"""Verdicts: right rules are correct, wrong ones wrong, imprecise ones imprecise; and every wrong call is one error."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array, Float
+
+import funcnet
+from funcnet import gradcheck, ops
+from funcnet.types import Rule
+
+MEAN = "N D", "D"
+
+
+def scale_fwd(x: Float[Array, "N D"], gain: Float[Array, "D"]):
+    mean = x.mean(axis=0, keepdims=True)
+    return (x - mean) * gain[None], (x - mean, gain)
+
+
+def scale_bwd(residuals, dy):
+    centred, gain = residuals
+    dc = dy * gain[None]
+    return dc - dc.mean(axis=0, keepdims=True), (dy * centred).sum(axis=0)
+
+
+def changed(change):
+    """The rule above, with its cotangents changed."""
+    return Rule(scale_fwd, lambda residuals, dy: change(*scale_bwd(residuals, dy), residuals, dy))
+
+
+@pytest.mark.parametrize("inputs", [(), MEAN, (np.linspace(-1, 1, 35).reshape(5, 7) ** 3, np.arange(7.0))])
+def test_a_right_rule_is_correct(inputs):
+    report = gradcheck.check(Rule(scale_fwd, scale_bwd), *inputs)
+    assert (report.verdict, report.findings) == ("correct", ())
+    assert max(report.worst.values()) <= 1
+    gradcheck.assert_correct(scale_fwd and (scale_fwd, scale_bwd), *inputs)
+
+
+MISTAKES = [
+    (lambda dx, dg, r, dy: (dx.at[1, 2].mul(1.00001), dg), "x", None),
+    (lambda dx, dg, r, dy: (dx * dy.shape[0], dg), "x", "missing-mean-divisor"),
+    (lambda dx, dg, r, dy: (dx, dg / dy.shape[1]), "gain", "extra-mean-divisor"),
+    (lambda dx, dg, r, dy: (r[1][None] + 0 * dx, dg), "x", "ignores-cotangent"),
+    (lambda dx, dg, r, dy: (dx, dg * dg), "gain", "cotangent-squared"),
+    (lambda dx, dg, r, dy: (jnp.clip(dx, -0.1, 0.1), dg), "x", "nonlinear-in-cotangent"),
+    (lambda dx, dg, r, dy: (dx,), "", "wrong-structure"),
+    (lambda dx, dg, r, dy: {"x": dx}, "", "wrong-structure"),
+    (lambda dx, dg, r, dy: (dx, None), "gain", "wrong-structure"),
+    (lambda dx, dg, r, dy: (dx, dg[None]), "gain", "wrong-shape"),
+    (lambda dx, dg, r, dy: (dx.astype(jnp.float32), dg), "x", "wrong-dtype"),
+    (lambda dx, dg, r, dy: (dx @ dx, dg), "", "wrong-structure"),  # raises
+    (lambda dx, dg, r, dy: (dx, dg / 0), "gain", "not-finite"),
+]
+
+
+@pytest.mark.parametrize(("change", "argument", "mistake"), MISTAKES)
+def test_a_wrong_rule_is_wrong(change, argument, mistake):
+    report = gradcheck.check(changed(change))
+    assert report.verdict == "wrong"
+    assert report.findings[0].argument == argument
+    assert mistake is None or report.findings[0].mistake == mistake
+    assert report.findings[0].mistake in str(report)
+    with pytest.raises(AssertionError, match="WRONG"):
+        gradcheck.assert_correct(changed(change))
+
+
+def test_swapped_and_transposed():
+    matmul = Rule(lambda a, b: (a @ b, (a, b)), lambda r, dy: (dy @ r[1].T, r[0].T @ dy))
+    assert gradcheck.check(matmul, "N D", "D K").verdict == "correct"
+    swapped = Rule(matmul.fwd, lambda r, dy: matmul.bwd(r, dy)[::-1])
+    assert gradcheck.check(swapped, "5 5", "5 5").findings[0].mistake == "swapped-cotangents"
+    transposed = Rule(matmul.fwd, lambda r, dy: (matmul.bwd(r, dy)[0].T, matmul.bwd(r, dy)[1]))
+    assert gradcheck.check(transposed, "5 5", "5 K").findings[0].mistake == "transposed"
+
+
+def test_right_but_badly_computed_is_imprecise_and_not_wrong():
+    """A bias gradient summed one by one is right in float64 and hopeless in bfloat16."""
+
+    def bwd(residuals, dy):
+        total, _ = jax.lax.scan(lambda total, row: (total + row, None), jnp.zeros_like(dy[0]), dy)
+        return dy, total
+
+    rule = Rule(lambda x, b: (x + b[None], ()), bwd)
+    report = gradcheck.check(rule, "N D", "D", sizes={"N": 9999}, dtypes=(jnp.bfloat16,))
+    assert report.verdict == "imprecise"
+    assert report.findings[0].mistake == "low-precision-accumulation"
+    assert "bfloat16" in str(report)
+
+
+def test_autodiff_that_is_wrong_is_not_blamed_on_the_rule():
+    """jax.grad(sigmoid)(40.) is 0 in float64; the rule is right there."""
+    report = gradcheck.check(ops.sigmoid, jnp.linspace(38.0, 42.0, 7))
+    assert report.verdict == "inconclusive"
+    assert "too small for differences to see" in report.notes[0]
+
+
+def test_custom_vjp_is_compared_with_its_primal():
+    f = jax.custom_vjp(lambda x, w: jnp.sin(x) * w)
+    f.defvjp(lambda x, w: (jnp.sin(x) * w, (x, w)), lambda r, dy: (dy * jnp.cos(r[0]) * r[1], dy * jnp.sin(r[0])))
+    assert gradcheck.check_custom_vjp(f, "N D", "N D").verdict == "correct"
+    f.defvjp(lambda x, w: (jnp.sin(x) * w, (x, w)), lambda r, dy: (dy * jnp.cos(r[0]), dy * jnp.sin(r[0])))
+    assert gradcheck.check_custom_vjp(f, "N D", "N D").verdict == "wrong"
+
+
+@pytest.mark.parametrize(
+    "layer", [funcnet.dense(3), funcnet.models.mlp((5,), 3, dropout_rate=0.2)], ids=["dense", "mlp"]
+)
+def test_a_layer_and_every_leaf_of_its_params(layer):
+    report = gradcheck.check(layer, in_shape=(7,))
+    assert report.verdict == "correct"
+    assert any(name.startswith("params") and "'b'" in name for name in report.worst)
+
+    def forgets(residuals, dy):
+        dparams, dx = layer.bwd(residuals, dy)
+        return jax.tree.map(lambda leaf: leaf * 1.001, dparams), dx
+
+    wrong = gradcheck.check(layer._replace(bwd=forgets), in_shape=(7,))
+    assert wrong.verdict == "wrong"
+    assert {finding.argument for finding in wrong.findings} == {"params"}
+
+
+BAD = [
+    ((3,), {}, "expected a Rule, a pair"),
+    ((lambda x: x,), {}, "expected a Rule, a pair"),
+    (((scale_fwd, scale_bwd), "N D"), {}, r"takes 2 arguments \(x, gain\); got 1 shapes"),
+    (((scale_fwd, scale_bwd), "N D", "D:complex"), {}, "a symbolic shape is like"),
+    (((scale_fwd, scale_bwd), "N D", "N:int"), {}, "a symbolic shape is like"),
+    (((scale_fwd, scale_bwd), "N D", "D-1"), {}, "an axis is a name"),
+    (((scale_fwd, scale_bwd), "N D", "K"), {}, r"the forward of scale raised \w+ on N=5 D=7 K=11"),
+    (((lambda x: (jnp.sqrt(x) / 0, x), scale_bwd), "N"), {}, "is not finite"),
+    (((lambda x: (x, x), scale_bwd),), {}, "has no array annotation to draw from"),
+    ((funcnet.dense(3),), {}, "checked with in_shape"),
+    ((jax.custom_vjp(jnp.sin), "N"), {}, "with defvjp called"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "settings", "message"), BAD)
+def test_a_wrong_call_is_one_clear_error(arguments, settings, message):
+    with pytest.raises(gradcheck.InputError, match=message) as caught:
+        gradcheck.check(*arguments, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_forward_that_needs_a_domain_gets_it():
+    rule = Rule(lambda x: (jnp.log(x), x), lambda x, dy: (dy / x,))
+    report = gradcheck.check(rule, "N D")
+    assert report.verdict == "correct"
+    assert "drawn as positive" in report.notes[0]
+
+
+def test_the_report_is_json():
+    import json
+
+    report = gradcheck.check(changed(lambda dx, dg, r, dy: (2 * dx, dg)))
+    assert json.loads(json.dumps(report.to_dict()))["verdict"] == "wrong"
