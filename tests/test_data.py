@@ -1,6 +1,7 @@
 """Data sets: a named set is the set of that name, wherever it is found, and is split fairly."""
 
 import gzip
+import gc
 import hashlib
 import http.server
 import math
@@ -21,6 +22,7 @@ from funcnet.data import SOURCES, Source
 from funcnet.idx import DataError, read_idx
 from tests.test_idx import idx
 
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 REAL = os.environ.get("FUNCNET_DATA_DIR")
 needs_mnist = pytest.mark.skipif(not REAL, reason="needs the real MNIST in FUNCNET_DATA_DIR")
 DEBIAN = SOURCES["fashion-mnist"].places[0]
@@ -167,6 +169,7 @@ def server(sets, monkeypatch):
         yield asked
         httpd.shutdown()
         thread.join()
+    gc.collect()  # pooch leaves the response to a failed request for the collector to close: let it be here
 
 
 @pytest.mark.parametrize("terminal", [True, False])
