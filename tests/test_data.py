@@ -1,7 +1,7 @@
 """Data sets: a named set is the set of that name, wherever it is found, and is split fairly."""
 
-import gzip
 import gc
+import gzip
 import hashlib
 import http.server
 import math
