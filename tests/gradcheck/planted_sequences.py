@@ -82,7 +82,12 @@ def attention_mask_times_infinity(residuals, dy):
     return _attention((q, k, v, seen, e / jnp.sum(e, axis=1, keepdims=True)), dy)
 
 
-@plant(forwards.attention, "wrong-mask", note="dq and dk with a softmax recomputed without the mask; dv is right")
+@plant(
+    forwards.attention,
+    "wrong-mask",
+    "unexplained",
+    note="dq and dk with a softmax recomputed without the mask: a wrong mask in words, though no region is spared",
+)
 def attention_mask_forgotten(residuals, dy):
     q, k, v, seen, p = residuals
     scores = q @ k.T / math.sqrt(q.shape[1])
@@ -169,7 +174,12 @@ def conv1d_middle_tap_twice(residuals, dy):
     return _conv1d(residuals, dy, taps=(1.0, 2.0, 1.0))
 
 
-@plant(forwards.conv1d, "overwritten", note="dx is assigned for every tap: the last of three uses remains")
+@plant(
+    forwards.conv1d,
+    "overwritten",
+    "path-lost",
+    note="dx is assigned for every tap: the last of three uses remains; as paths, left and middle are lost",
+)
 def conv1d_last_tap_remains(residuals, dy):
     return _conv1d(residuals, dy, taps=(0.0, 0.0, 1.0))
 
@@ -285,7 +295,12 @@ def rnn_recurrent_weight_off_by_one(residuals, dy):
     return dx, dw, y.T @ dz, db, dh0
 
 
-@plant(forwards.rnn, "overwritten", note="dw, du and db are assigned at every step: that of t = 0 remains")
+@plant(
+    forwards.rnn,
+    "overwritten",
+    "single-example",
+    note="dw, du and db are assigned at every step: that of t = 0 remains, a single one of the rows of x",
+)
 def rnn_first_step_remains(residuals, dy):
     x, _, _, before, _ = residuals
     dx, _, _, _, dh0 = _rnn(residuals, dy)

@@ -16,7 +16,7 @@ PATH_MISTAKES = (
     "extra-mean-divisor",
 )
 
-# The ids that a finding may carry. The second group cannot be planted as a wrong backward in float64.
+# The ids that a finding may carry, less those that a wrong backward in float64 cannot show.
 VOCABULARY = (
     *PATH_MISTAKES,
     "ignores-cotangent",
