@@ -1,0 +1,81 @@
+"""What a planted mistake is, and how one is written: a wrong backward under a decorator that says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from funcnet.types import Rule
+
+PATH_MISTAKES = (
+    "path-lost",
+    "sign-flipped",
+    "counted-twice",
+    "wrong-scale",
+    "missing-mean-divisor",
+    "extra-mean-divisor",
+)
+
+# The ids that a finding may carry, less those that a wrong backward in float64 cannot show.
+VOCABULARY = (
+    *PATH_MISTAKES,
+    "ignores-cotangent",
+    "cotangent-squared",
+    "nonlinear-in-cotangent",
+    "transposed",
+    "wrong-operand-transposed",
+    "missing-broadcast-sum",
+    "wrong-reduction-axis",
+    "single-example",
+    "overwritten",
+    "derivative-at-output",
+    "derivative-at-input",
+    "wrong-mask",
+    "jacobian-diagonal-only",
+    "missing-one-hot",
+    "missing-factor",
+    "wrong-epsilon-or-ddof",
+    "updated-weights",
+    "swapped-cotangents",
+    "scatter-overwrites",
+    "missing-regulariser",
+    "wrong-structure",
+    "wrong-shape",
+    "wrong-dtype",
+    "not-finite",
+    "rank-assumption",
+    "kernel-not-flipped",
+    "unexplained",
+)
+NOT_PLANTABLE = ("low-precision-accumulation", "primal-mismatch", "compiler-disagrees", "nondeterministic")
+
+
+class Planted(NamedTuple):
+    """A rule whose backward is wrong, and what a right diagnosis says.
+
+    ``mistakes``: the ids that may be named first. Where two mistakes are planted at once they are the pair, in the
+    order of ``line`` and ``second_line``, and ``note`` begins with "two at once".
+    ``line``: the forward's line that must be named, stripped; None where no line is asked for.
+    """
+
+    name: str
+    rule: Rule
+    mistakes: tuple[str, ...]
+    line: str | None
+    note: str
+    second_line: str | None = None
+
+    @property
+    def two_at_once(self) -> bool:
+        return self.note.startswith("two at once")
+
+
+def plant(
+    rule: Rule, *mistakes: str, line: str | None = None, note: str = "", second_line: str | None = None
+) -> Callable[[Callable], Planted]:
+    """Turns the wrong backward below it into a ``Planted`` on the forward of ``rule``; its name is the function's."""
+
+    def planted(bwd: Callable) -> Planted:
+        return Planted(bwd.__name__, Rule(rule.fwd, bwd), mistakes, line, note, second_line)
+
+    return planted
