@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+
+
+@contextmanager
+def step_progress(unit: str, total: int, lines: int | None = None) -> Iterator[Callable[[str], None]]:
+    """Yields ``report(text)``, to be called after each of ``total`` steps.
+
+    In a pipe a line is printed for each, or for about ``lines`` of them.
+    """
+    if not sys.stderr.isatty():
+        every, steps = max(1, total // (lines or total or 1)), itertools.count(1)
+
+        def line(text: str) -> None:
+            step = next(steps)
+            if step % every == 0 or step == total:
+                print(f"{unit} {step}/{total}  {text}", file=sys.stderr, flush=True)
+
+        yield line
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn(unit),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("compiling", total=total)
+            yield lambda text: bar.update(task, advance=1, description=text)
 
 
 @contextmanager
@@ -15,28 +47,9 @@ def epoch_progress(epochs: int, enabled: bool = True) -> Iterator[Callable[[Mapp
     """
     if not enabled:
         yield lambda row: None
-    elif not sys.stderr.isatty():
-
-        def line(row: Mapping[str, float]) -> None:
-            epoch = int(row["epoch"])
-            if epoch % max(1, epochs // 10) == 0 or epoch == epochs:
-                print(f"epoch {epoch}/{epochs}  {_figures(row)}", file=sys.stderr, flush=True)
-
-        yield line
     else:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("compiling", total=epochs)
-            yield lambda row: bar.update(task, advance=1, description=_figures(row))
+        with step_progress("epoch", epochs, lines=10) as report:
+            yield lambda row: report(_figures(row))
 
 
 def _figures(row: Mapping[str, float]) -> str:

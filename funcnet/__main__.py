@@ -1,0 +1,8 @@
+"""``python -m funcnet``: the same as the command ``funcnet``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
