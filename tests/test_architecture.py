@@ -14,7 +14,18 @@ FLOORS = [
 ]  # fmt: skip
 WITHIN = {
     "ops": ["linear", "activations", "dropout", "penalties", "losses"],
-    "gradcheck": ["subject", "inputs", "report", "reference", "backward", "decision", "hypotheses", "checking"],
+    "gradcheck": [
+        "subject",
+        "trace",
+        "inputs",
+        "report",
+        "reference",
+        "backward",
+        "decision",
+        "hypotheses",
+        "attribution",
+        "checking",
+    ],
     "models": ["mlp"],
 }
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .subject import is_float
+from .trace import traced_once
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -32,7 +33,7 @@ def float_leaves(args: tuple[Any, ...]) -> list[Leaf]:
 
 
 def of_floats(primal: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], list[Any]]:
-    """``primal`` as a function of the differentiable leaves alone, and those leaves."""
+    """``primal`` as a function of the differentiable leaves alone, traced once but run eagerly, and those leaves."""
     leaves, structure = jax.tree.flatten(args)
     positions = [leaf.position for leaf in float_leaves(args)]
 
@@ -42,7 +43,8 @@ def of_floats(primal: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callab
             filled[position] = value
         return primal(*jax.tree.unflatten(structure, filled))
 
-    return f, [leaves[position] for position in positions]
+    floats = [jnp.asarray(leaves[position]) for position in positions]
+    return traced_once(f, floats), floats
 
 
 def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> tuple[Any, list[list[np.ndarray]]]:

@@ -14,6 +14,7 @@ from funcnet.types import Below
 from tests.gradcheck.forwards import FORWARDS
 from tests.gradcheck.planted import PLANTED
 from tests.gradcheck.planting import NOT_PLANTABLE, PATH_MISTAKES, VOCABULARY
+from tests.gradcheck.unseen import UNSEEN
 from tests.oracle import assert_close, differentiable, draw
 
 # Coprime and at least 5, given to the axes of a forward in order of appearance; "*B" becomes one axis, then two.
@@ -108,7 +109,7 @@ def test_the_right_backward_is_right(name, which):
     assert_close(right, expected, 1e-10, 1e-13)
 
 
-@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
+@pytest.mark.parametrize("planted", [*PLANTED, *UNSEEN], ids=lambda planted: planted.name)
 def test_the_planted_backward_is_wrong(planted):
     found = [differs(planted, forward_of(planted), which) for which in (0, 1)]
     by_structure = {
@@ -132,7 +133,7 @@ def test_the_planted_backward_is_wrong(planted):
         assert found == ["values", "values"]
 
 
-@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
+@pytest.mark.parametrize("planted", [*PLANTED, *UNSEEN], ids=lambda planted: planted.name)
 def test_the_planted_diagnosis_is_well_formed(planted):
     source = [line.strip() for line in inspect.getsource(planted.rule.fwd).splitlines()]
     for line in (planted.line, planted.second_line):
@@ -153,6 +154,12 @@ def test_the_table_is_large_and_spread():
     counts = Counter(mistake for planted in PLANTED for mistake in planted.mistakes)
     assert set(counts) == set(VOCABULARY)
     assert not set(VOCABULARY) & set(NOT_PLANTABLE)
+
+
+def test_the_second_table_is_large_and_spread():
+    assert len(UNSEEN) >= 30
+    assert len({planted.name for planted in [*PLANTED, *UNSEEN]}) == len(PLANTED) + len(UNSEEN)
+    assert len({forward_of(planted) for planted in UNSEEN}) >= 20
 
 
 def test_a_forward_is_finite_and_its_residuals_are_arrays():

@@ -1,0 +1,155 @@
+"""The forward as a graph, run again with the gradient through any edge scaled. The one module that touches jaxprs.
+
+An edge is an operand of an equation. Scaling what flows back through it, and nothing of what flows forward, tells
+which part of the derivative goes that way.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import core
+
+# Calls whose inside is part of the graph; custom derivatives are, where that leaves the derivative as it is.
+CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr"}
+CUSTOM = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
+
+
+class Edge(NamedTuple):
+    """One operand of one equation of the forward, in program order, with the line that wrote it."""
+
+    primitive: str
+    operand: int
+    file: str | None
+    line: int | None
+    source: str | None
+    has_literal: bool
+    in_loop: bool
+
+
+class Graph(NamedTuple):
+    """A traced forward: its edges, and ``run(scales, *floats)``, which scales the gradient through each."""
+
+    edges: list[Edge]
+    run: Callable[..., Any]
+
+
+@jax.custom_jvp
+def _scaled(v, c):
+    """v, with a gradient c times its own. (v + c·(v − stop_gradient(v)) would make NaN of infinity.)"""
+    return v
+
+
+@_scaled.defjvp
+def _scaled_jvp(primals, tangents):
+    v, c = primals
+    return v, tangents[0] * c.astype(v.dtype)
+
+
+def traced_once(f: Callable[..., Any], args: list[Any]) -> Callable[..., Any]:
+    """``f`` as its jaxpr, still run op by op: a loop inside is then compiled once, and not at every call.
+
+    A function that cannot be traced, as it looks at values, comes back as it is.
+    """
+    try:
+        closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
+    except jax.errors.JAXTypeError:
+        return f
+    run, structure = core.jaxpr_as_fun(closed), jax.tree.structure(shape)
+    return lambda *values: jax.tree.unflatten(structure, run(*values))
+
+
+def trace(f: Callable[..., Any], floats: list[Any], file: str | None, inline_custom: bool = True) -> Graph:
+    """The graph of ``f(*floats)``; lines are those of ``file`` where there are any."""
+    closed, shape = jax.make_jaxpr(f, return_shape=True)(*floats)
+    out_tree = jax.tree.structure(shape)
+    recorded: dict[int, Edge] = {}
+
+    def interpret(values, scale):
+        walk = _Walk(scale, inline_custom)
+        return walk.run(closed.jaxpr, closed.consts, values, in_loop=False)
+
+    def record(index, eqn, operand, value, in_loop):
+        recorded[index] = _edge(eqn, operand, in_loop, file)
+        return value
+
+    jax.eval_shape(lambda *values: interpret(values, record), *floats)
+
+    def run(scales, *values):
+        outs = interpret(values, lambda index, eqn, operand, value, in_loop: _scaled(value, scales[index]))
+        return jax.tree.unflatten(out_tree, outs)
+
+    return Graph([recorded[i] for i in range(len(recorded))], run)
+
+
+class _Walk:
+    """Evaluates a jaxpr, passing every differentiable operand through ``scale``; edges are numbered as they are met."""
+
+    def __init__(self, scale: Callable[..., Any], inline_custom: bool):
+        self.scale, self.next = scale, 0
+        self.calls = CALLS | CUSTOM if inline_custom else CALLS
+
+    def run(self, jaxpr, consts, args, in_loop: bool) -> list[Any]:
+        env: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+        for eqn in jaxpr.eqns:
+            values = [v.val if isinstance(v, core.Literal) else env[v] for v in eqn.invars]
+            outs = self.equation(eqn, values, in_loop)
+            env.update(zip(eqn.outvars, outs, strict=True))
+        return [v.val if isinstance(v, core.Literal) else env[v] for v in jaxpr.outvars]
+
+    def equation(self, eqn, values, in_loop: bool) -> list[Any]:
+        name = eqn.primitive.name
+        if name in self.calls:
+            inner = eqn.params[self.calls[name]]
+            return self.run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values, in_loop)
+        if name == "scan":
+            return self.scan(eqn, values)
+        values = self.scaled_operands(eqn, values, in_loop)
+        outs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+        return list(outs) if eqn.primitive.multiple_results else [outs]
+
+    def scaled_operands(self, eqn, values, in_loop: bool) -> list[Any]:
+        """Identical operands (c·c) are one edge; literals and integers are none."""
+        scaled: dict[Any, Any] = {}
+        result = []
+        for operand, (v, value) in enumerate(zip(eqn.invars, values, strict=True)):
+            if isinstance(v, core.Literal) or not jnp.issubdtype(v.aval.dtype, jnp.floating):
+                result.append(value)
+                continue
+            if v not in scaled:
+                scaled[v] = self.scale(self.next, eqn, operand, value, in_loop)
+                self.next += 1
+            result.append(scaled[v])
+        return result
+
+    def scan(self, eqn, values) -> list[Any]:
+        """The loop again, with one scale for each edge of its body, the same in every turn."""
+        p = eqn.params
+        fixed, carried = p["num_consts"], p["num_carry"]
+        consts, carry, xs = values[:fixed], values[fixed : fixed + carried], values[fixed + carried :]
+        first = self.next
+
+        def body(carry, x):
+            self.next = first  # a body may be traced more than once
+            outs = self.run(p["jaxpr"].jaxpr, p["jaxpr"].consts, [*consts, *carry, *x], in_loop=True)
+            return outs[:carried], outs[carried:]
+
+        carry, ys = lax.scan(body, list(carry), list(xs), length=p["length"], reverse=p["reverse"])
+        return [*carry, *ys]
+
+
+def _edge(eqn, operand: int, in_loop: bool, file: str | None) -> Edge:
+    frames = getattr(eqn.source_info.traceback, "frames", None) or []
+    own = [f for f in frames if f.file_name == file] or [f for f in frames if "/jax/" not in f.file_name]
+    file, line = (own[0].file_name, own[0].line_num) if own else (None, None)
+    source = linecache.getline(own[0].file_name, own[0].line_num).strip() if own else None
+    literal = eqn.primitive.name in ("mul", "div") and any(
+        isinstance(v, core.Literal) or np.ndim(v.aval) == 0 for v in eqn.invars
+    )
+    return Edge(eqn.primitive.name, operand, file, line, source, literal, in_loop)

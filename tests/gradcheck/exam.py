@@ -1,0 +1,71 @@
+"""The checker's exam: every planted mistake is given to ``check``, and its diagnosis is compared with the key.
+
+python -m tests.gradcheck.exam [NAME ...]          the whole table, or the rows of these names
+"""
+
+import sys
+import time
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from funcnet import gradcheck
+from tests.gradcheck.planted import PLANTED
+from tests.gradcheck.planting import Planted
+
+
+class Mark(NamedTuple):
+    """How a diagnosis fared; ``line`` is None where no line is asked for."""
+
+    caught: bool
+    mistake: bool
+    line: bool | None
+    answer: str
+    seconds: float
+
+
+def examine(planted: Planted) -> Mark:
+    """The verdict must be ``wrong``, the first finding's id one of the key's, its line the key's own.
+
+    Where two mistakes are planted, the first finding must be either of them, and both must be found for the line.
+    """
+    start = time.perf_counter()
+    try:
+        report = gradcheck.check(planted.rule, dtypes=())
+    except Exception as error:  # a row that breaks the checker is a row not caught
+        return Mark(False, False, None if planted.line is None else False, repr(error), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    first = report.findings[0] if report.findings else None
+    answer = "; ".join(f"{f.mistake} @ {f.source}" if f.source else f.mistake for f in report.findings)
+    line = None
+    if planted.two_at_once:
+        line = {planted.line, planted.second_line} <= {finding.source for finding in report.findings}
+    elif planted.line is not None:
+        line = first is not None and first.source == planted.line
+    named = first is not None and first.mistake in planted.mistakes
+    return Mark(report.verdict == "wrong", named, line, answer or report.verdict, seconds)
+
+
+def grade(rows: list[Planted], show: str = "wrong") -> dict[str, tuple[int, int]]:
+    """Marks all rows and prints those that failed; {what: (right, asked)}."""
+    marks = [(row, examine(row)) for row in track(rows, description="examining")]
+    table = Table("row", "key", "answer", "s")
+    for row, mark in marks:
+        if show == "all" or not (mark.caught and mark.mistake and mark.line is not False):
+            key = f"{' | '.join(row.mistakes)} @ {row.line}" if row.line else " | ".join(row.mistakes)
+            table.add_row(row.name, key, mark.answer, f"{mark.seconds:.1f}")
+    Console().print(table)
+    asked = [mark for _, mark in marks if mark.line is not None]
+    return {
+        "caught": (sum(mark.caught for _, mark in marks), len(marks)),
+        "first mistake right": (sum(mark.mistake for _, mark in marks), len(marks)),
+        "line right": (sum(bool(mark.line) for mark in asked), len(asked)),
+    }
+
+
+if __name__ == "__main__":
+    chosen = [row for row in PLANTED if not sys.argv[1:] or row.name in sys.argv[1:]]
+    for what, (right, asked) in grade(chosen).items():
+        print(f"{what}: {right} of {asked}" + (f" ({right / asked:.0%})" if asked else ""))
