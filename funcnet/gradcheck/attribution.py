@@ -8,7 +8,7 @@ got − ref = (c − 1)·C_e exactly. Projecting gives c, and what remains says 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -56,7 +56,9 @@ def paths_of(subject: Subject, probe: Probe) -> tuple[Paths, Paths] | None:
         n = len(graph.edges)
         if not n:
             return None
-        mapped = jax.jit(jax.vmap(functools.partial(_vjps, graph, probe.dys, floats)), compiler_options=COMPILE_FAST)
+        mapped = jax.jit(
+            jax.vmap(functools.partial(_vjps, graph.run, probe.dys, floats)), compiler_options=COMPILE_FAST
+        )
         rows = np.vstack([np.ones(n), 1 - np.eye(n)])
         values = np.asarray(mapped(rows))
         if np.abs(values[0] - ref).max() > 1e-9 * max(np.abs(ref).max(), 1e-300):
@@ -76,10 +78,40 @@ def _file_of(subject: Subject) -> str | None:
     return code.co_filename if code else None
 
 
-def _vjps(graph: Graph, dys: list[Any], floats: list[Any], scales) -> Any:
-    """The VJP with every edge's gradient scaled, for every cotangent, as one vector."""
-    _, pull = jax.vjp(functools.partial(graph.run, scales), *floats)
+def _vjps(run: Callable[..., Any], dys: list[Any], floats: list[Any], changes) -> Any:
+    """The VJP of ``run(changes, …)`` for every cotangent, as one vector."""
+    _, pull = jax.vjp(functools.partial(run, changes), *floats)
     return jnp.concatenate([leaf.ravel() for dy in dys for leaf in pull(dy)])
+
+
+def missing_factor(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | None:
+    """Whether leaf i is the VJP with one slope, or one operand of a product, taken as 1: the gradient jumps over it."""
+    factors: set[int] | None = None
+    for probe in probes:
+        f, floats = reference.of_floats(subject.primal, probe.draw.args)
+        graph = trace(f, floats, _file_of(subject), inline_custom=False)
+        n = len(graph.bridges)
+        if not n:
+            return None
+        mapped = jax.jit(
+            jax.vmap(functools.partial(_vjps, graph.run_bridged, probe.dys, floats)), compiler_options=COMPILE_FAST
+        )
+        leaf = np.concatenate([np.full(r.size, j) for row in probe.refs for j, r in enumerate(row)])
+        values, got = np.asarray(mapped(np.eye(n)))[:, leaf == i], _stack(probe.gots)[leaf == i]
+        ref = _stack(probe.refs)[leaf == i]
+        close = np.abs(values - got).max(axis=1) <= 1e-9 * np.abs(got).max()
+        close &= np.abs(values - ref).max(axis=1) > 1e-6 * np.abs(ref).max()
+        found = set(np.flatnonzero(close).tolist())
+        factors = found if factors is None else factors & found
+        if not factors:
+            return None
+    if not factors:
+        return None
+    edge = graph.bridges[min(factors)]
+    name = float_leaves(probes[0].draw.args)[i]
+    text = "lacks a factor: it is right if the slope of this line, or the other operand of its product, were 1"
+    argument = subject.arguments[name.argument]
+    return Finding(argument, name.path, "missing-factor", text, None, None, edge.file, edge.line, edge.source)
 
 
 def _stack(rows: list[list[np.ndarray]]) -> np.ndarray:

@@ -11,9 +11,10 @@ import numpy as np
 
 from ..types import Layer
 from . import attribution, decision, hypotheses, reference
+from .backward import float_cotangents
 from .decision import Malformed, Probe
 from .inputs import DOMAINS, Draw, draws, finite, specs_of
-from .reference import float_leaves
+from .reference import draw_cotangent, float_leaves
 from .report import Finding, Report, Verdict
 from .subject import InputError, Subject, as_subject, cast, is_float
 
@@ -51,11 +52,13 @@ def check(
             if all(p.agrees for p in probes):  # what fails at size 1 alone says little of what fails at every size
                 probes += [decision.probe(subject, draw) for draw in candidates[2:]]
         except Malformed as malformed:
-            return Report(subject.name, "wrong", tuple(malformed.findings), {}, described, notes)
+            findings = _explained_shapes(subject, candidates[0], malformed)
+            return Report(subject.name, "wrong", tuple(findings), {}, described, notes)
         worst = _worst(subject, probes)
         doubts = _doubts(subject, probes)
         if doubts:
             return Report(subject.name, "inconclusive", (), worst, described, (*notes, *doubts))
+        laws = _before_laws(subject, probes, laws)
         findings = laws + _explained(subject, probes, {(f.argument, f.leaf) for f in laws})
         verdict: Verdict = "wrong" if findings else "correct"
         if not findings:
@@ -174,6 +177,34 @@ def _doubts(subject: Subject, probes: Sequence[Probe]) -> list[str]:
     ]
 
 
+def _before_laws(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> list[Finding]:
+    """A backward at updated weights is not linear in dy either, and that says more."""
+    broken = {(f.argument, f.leaf): f for f in laws}
+    for i, leaf in enumerate(float_leaves(probes[0].draw.args)):
+        where = subject.arguments[leaf.argument], leaf.path
+        if where in broken and (finding := hypotheses.updated_weights(subject, probes, i)):
+            broken[where] = finding
+    return sorted(broken.values(), key=lambda f: f.mistake != "updated-weights")
+
+
+def _explained_shapes(subject: Subject, draw: Draw, malformed: Malformed) -> list[Finding]:
+    """A name that says more than ``wrong-shape``, where the numbers give one."""
+    if not all(f.mistake == "wrong-shape" for f in malformed.findings):
+        return malformed.findings
+    args = cast(draw.args, jnp.float64)
+    y, residuals = subject.fwd(*args)
+    dy = draw_cotangent(y, np.random.default_rng(draw.seed))
+    gots = [np.asarray(leaf) for leaf in float_cotangents(args, subject.bwd(residuals, dy))]
+    _, (refs,) = reference.pull(subject.primal, args, [dy])
+    named = {(f.argument, f.leaf): f for f in malformed.findings}
+    for leaf, got, ref in zip(float_leaves(args), gots, refs, strict=True):
+        where = subject.arguments[leaf.argument], leaf.path
+        others = [other for other in refs if other is not ref]
+        if where in named and (finding := hypotheses.explain_shape(*where, got, ref, others)):
+            named[where] = finding
+    return list(named.values())
+
+
 def _below_sight(subject: Subject, p: Probe) -> list[str]:
     """Leaves that disagree and are so small that differences cannot tell who is right: |dx| < 8u·|dy|·|y|/|x|."""
     names = [f"{subject.arguments[leaf.argument]}{leaf.path}" for leaf in float_leaves(p.draw.args)]
@@ -203,7 +234,9 @@ def _explained(subject: Subject, probes: Sequence[Probe], named: set[tuple[str, 
         telling = [_jittered(subject, probes[0]), *probes[1:]]
         paths, left = attribution.explain_paths(subject, [probes[0], *telling], rest)
         found += paths
-        found += [hypotheses.explain(subject, probes, i) or hypotheses.unexplained(subject, probes, i) for i in left]
+        for i in left:
+            finding = hypotheses.explain(subject, probes, i) or attribution.missing_factor(subject, probes, i)
+            found.append(finding or hypotheses.unexplained(subject, probes, i))
     return found
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from . import reference
 from .decision import Probe
 from .reference import float_leaves
 from .report import Finding
@@ -15,13 +20,6 @@ from .subject import Subject
 def close(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-9) -> bool:
     """Equal to rounding, in the scale of the whole leaf."""
     return a.shape == b.shape and bool(np.abs(a - b).max(initial=0) <= tolerance * np.abs(b).max(initial=1e-300))
-
-
-def pairs(probes: Sequence[Probe], i: int) -> Iterator[tuple[Probe, int, np.ndarray, np.ndarray]]:
-    """(probe, number of the cotangent, got, expected) of leaf i."""
-    for p in probes:
-        for k in range(len(p.dys)):
-            yield p, k, p.gots[k][i], p.refs[k][i]
 
 
 def whole_leaf_factor(probes: Sequence[Probe], i: int) -> list[float] | None:
@@ -63,28 +61,241 @@ def axis_factor(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | 
     return Finding(name, path, "extra-mean-divisor", text, factors[0], axis)
 
 
-def _transposed(probe: Probe, k: int, got: np.ndarray, ref: np.ndarray, i: int) -> bool:
-    return ref.ndim >= 2 and close(got, np.swapaxes(ref, -1, -2)) and not close(got, ref)
+class Case(NamedTuple):
+    """One leaf on one probe and cotangent: what was got, what was expected, and the means to try something else."""
+
+    subject: Subject
+    probe: Probe
+    k: int
+    i: int
+
+    @property
+    def got(self) -> np.ndarray:
+        return self.probe.gots[self.k][self.i]
+
+    @property
+    def ref(self) -> np.ndarray:
+        return self.probe.refs[self.k][self.i]
+
+    @property
+    def floats(self) -> list[np.ndarray]:
+        leaves = jax.tree.leaves(self.probe.draw.args)
+        return [np.asarray(leaves[leaf.position]) for leaf in float_leaves(self.probe.draw.args)]
+
+    @property
+    def integers(self) -> list[np.ndarray]:
+        leaves = jax.tree.leaves(self.probe.draw.args)
+        return [np.asarray(leaf) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.integer)]
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Which elements are wrong."""
+        return np.abs(self.got - self.ref) > 1e-9 * np.abs(self.ref).max(initial=1e-300)
+
+    def vjp(self, floats: list[np.ndarray], dy: Any = None) -> list[np.ndarray]:
+        """The reference at other inputs or with another cotangent."""
+        f, _ = reference.of_floats(self.subject.primal, self.probe.draw.args)
+        pulled = jax.vjp(f, *(jnp.asarray(leaf) for leaf in floats))[1](self.probe.dys[self.k] if dy is None else dy)
+        return [np.asarray(leaf) for leaf in pulled]
 
 
-def _swapped(probe: Probe, k: int, got: np.ndarray, ref: np.ndarray, i: int) -> bool:
-    return any(j != i and close(got, other) for j, other in enumerate(probe.refs[k]))
+def _transposed(case: Case) -> bool:
+    return case.ref.ndim >= 2 and close(case.got, np.swapaxes(case.ref, -1, -2))
 
 
-SIGNATURES: list[tuple[str, str, Callable[..., bool]]] = [
-    ("transposed", "is the transpose of the expected cotangent", _transposed),
+def _swapped(case: Case) -> bool:
+    return any(j != case.i and close(case.got, other) for j, other in enumerate(case.probe.refs[case.k]))
+
+
+def _updated_weights(case: Case) -> bool:
+    """got = VJP at θ − lr·dθ for another argument θ: the error is d(VJP) along dθ; that gives lr, which must fit."""
+    for j, theta in enumerate(case.floats):
+        if j == case.i or not close(case.probe.gots[case.k][j], case.probe.refs[case.k][j]):
+            continue
+        step = 1e-4 * case.probe.refs[case.k][j]
+        moved = [leaf - step if n == j else leaf for n, leaf in enumerate(case.floats)]
+        slope = (case.vjp(moved)[case.i] - case.ref) / 1e-4
+        if not np.abs(slope).max(initial=0) > 0:
+            continue
+        rate = float(np.vdot(case.got - case.ref, slope) / np.vdot(slope, slope))
+        there = [leaf - rate * step / 1e-4 if n == j else leaf for n, leaf in enumerate(case.floats)]
+        if abs(rate) > 1e-9 and close(case.vjp(there)[case.i], case.got, 1e-7) and theta.size:
+            return True
+    return False
+
+
+def _single_example(case: Case) -> bool:
+    """got is the contribution of the first or the last row of dy."""
+    dy = case.probe.dys[case.k]
+    if not hasattr(dy, "shape") or not dy.shape or dy.shape[0] < 2:
+        return False
+    return any(close(case.got, case.vjp(case.floats, jnp.zeros_like(dy).at[n].set(dy[n]))[case.i]) for n in (0, -1))
+
+
+# A slope written in terms of the output, y(1 − y) for the sigmoid, as somebody may have given the input to it.
+AT_OUTPUT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sigmoid": lambda y: y * (1 - y),
+    "tanh": lambda y: 1 - y * y,
+    "exp": lambda y: y,
+    "softplus": lambda y: 1 - np.exp(-y),
+}
+
+
+def _elementwise(case: Case) -> bool:
+    return hasattr(case.probe.y, "shape") and case.probe.y.shape == case.ref.shape == case.floats[case.i].shape
+
+
+def _at_output(case: Case) -> bool:
+    """got = dy·φ′(φ(x))."""
+    if not _elementwise(case):
+        return False
+    floats = [np.asarray(case.probe.y) if n == case.i else leaf for n, leaf in enumerate(case.floats)]
+    return close(case.got, case.vjp(floats)[case.i])
+
+
+def _at_input(case: Case) -> bool:
+    """got = dy·g(x), where the slope is g(y)."""
+    if not _elementwise(case):
+        return False
+    dy, y, x = (np.asarray(array) for array in (case.probe.dys[case.k], case.probe.y, case.floats[case.i]))
+    return any(close(dy * g(y), case.ref) and close(case.got, dy * g(x)) for g in AT_OUTPUT.values())
+
+
+def _diagonal_only(case: Case) -> bool:
+    """got = diag(J) ⊙ dy, and J is more than that."""
+    if not _elementwise(case) or case.ref.size > 400:
+        return False
+    size, shape = case.ref.size, case.ref.shape
+    f, _ = reference.of_floats(case.subject.primal, case.probe.draw.args)
+    _, pull = jax.vjp(f, *(jnp.asarray(leaf) for leaf in case.floats))
+    rows = jax.vmap(lambda e: pull(e.reshape(shape))[case.i].ravel())(jnp.eye(size))
+    return close(case.got, np.diag(np.asarray(rows)).reshape(shape) * np.asarray(case.probe.dys[case.k]))
+
+
+def _one_hot(case: Case) -> bool:
+    """Wrong at the labels only."""
+    wrong = case.wrong
+    for labels in case.integers:
+        if labels.shape == wrong.shape[:-1] and wrong.any():
+            return bool((wrong == (np.arange(wrong.shape[-1]) == labels[..., None])).all())
+    return False
+
+
+def _scatter(case: Case) -> bool:
+    """Wrong only in rows whose index is repeated."""
+    for index in case.integers:
+        rows, counts = np.unique(index, return_counts=True)
+        wrong = np.flatnonzero(case.wrong.reshape(len(case.wrong), -1).any(axis=1)) if case.wrong.ndim else np.array([])
+        if len(wrong) and (counts > 1).any() and set(wrong) <= set(rows[counts > 1]):
+            return True
+    return False
+
+
+def _regulariser(case: Case) -> bool:
+    """got − ref = −λθ."""
+    theta, error = case.floats[case.i], case.got - case.ref
+    scale = float(np.vdot(error, theta) / np.vdot(theta, theta))
+    return abs(scale) > 1e-9 and close(error, scale * theta, 1e-8)
+
+
+def _flipped_kernel(case: Case) -> bool:
+    """got is the VJP with another argument reversed along its first one or two axes."""
+    for j, kernel in enumerate(case.floats):
+        for axes in ((0,), (0, 1)):
+            if j != case.i and kernel.ndim >= len(axes) and kernel.shape[0] > 1:
+                flipped = [np.flip(leaf, axes) if n == j else leaf for n, leaf in enumerate(case.floats)]
+                if close(case.got, case.vjp(flipped)[case.i]):
+                    return True
+    return False
+
+
+def _mask(case: Case) -> bool:
+    """Wrong on one side only: of zero, of a mask, or where nothing should flow."""
+    wrong = case.wrong
+    if not wrong.any() or wrong.all():
+        return False
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(case.probe.draw.args) if np.shape(leaf) == wrong.shape]
+    regions = [case.ref == 0] if not (wrong & (case.ref != 0)).any() and (case.ref != 0).any() else []
+    regions += [leaf for leaf in leaves if leaf.dtype == bool] + [~leaf for leaf in leaves if leaf.dtype == bool]
+    regions += [side for leaf in leaves if leaf.dtype != bool for side in (leaf > 0, leaf < 0)]
+    return any(not (wrong & ~region).any() for region in regions)
+
+
+def _epsilon(case: Case) -> bool:
+    """A ratio close to 1 that is the same along each row, or over all."""
+    if not (case.ref != 0).all() or not case.ref.ndim:
+        return False
+    ratio = case.got / case.ref
+    return bool(0 < np.abs(ratio - 1).max() < 1e-2 and (np.ptp(ratio, axis=-1) < 1e-9).all())
+
+
+def _wrong_axis(case: Case) -> bool:
+    """A sum too far: all of a bias is one number, the sum over its own axis as well."""
+    got, ref = case.got, case.ref
+    return got.size > 1 and not np.ptp(got) and abs(got.flat[0] - ref.sum()) <= 1e-9 * np.abs(ref).sum()
+
+
+SIGNATURES: list[tuple[str, str, Callable[[Case], bool]]] = [
+    ("transposed", "is the transpose of what is expected", _transposed),
     ("swapped-cotangents", "is the cotangent of another argument", _swapped),
+    ("wrong-reduction-axis", "is summed over its own axis too", _wrong_axis),
+    ("single-example", "is the contribution of one example; expected the sum over all", _single_example),
+    ("derivative-at-output", "has the slope at φ(x) where that at x is due", _at_output),
+    ("derivative-at-input", "has a slope written for the output, given the input", _at_input),
+    ("jacobian-diagonal-only", "keeps only the diagonal of the Jacobian", _diagonal_only),
+    ("missing-one-hot", "is wrong at the labels only", _one_hot),
+    ("scatter-overwrites", "is wrong only where an index is repeated: set where it should add", _scatter),
+    ("missing-regulariser", "differs by a multiple of the parameter itself", _regulariser),
+    (
+        "kernel-not-flipped",
+        "is right for the reversed kernel: a correlation where a convolution is due",
+        _flipped_kernel,
+    ),
+    ("wrong-mask", "is wrong on one side of a condition only", _mask),
+    ("wrong-epsilon-or-ddof", "has a ratio to the truth that is nearly 1 and the same along each row", _epsilon),
 ]
 
 
-def explain(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | None:
-    """The first hypothesis that explains leaf i on every probe."""
+def updated_weights(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | None:
+    """Before the laws are judged: this mistake is quadratic in dy."""
     name, path = _names(subject, probes, i)
-    telling = [p for p in probes if np.size(p.refs[0][i]) > 1] or list(probes)
+    if all(_updated_weights(case) for case in _cases(subject, probes, i)):
+        text = "is the cotangent at weights that are already updated: the error is proportional to the learning rate"
+        return Finding(name, path, "updated-weights", text)
+    return None
+
+
+def _cases(subject: Subject, probes: Sequence[Probe], i: int) -> list[Case]:
+    """Every probe and cotangent in which the leaf is wrong and larger than one element."""
+    cases = [Case(subject, p, k, i) for p in probes for k in range(len(p.dys))]
+    return [case for case in cases if case.wrong.any() and case.ref.size > 1] or cases
+
+
+def explain(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | None:
+    """The first hypothesis that explains leaf i on every probe where it is wrong."""
+    name, path = _names(subject, probes, i)
+    cases = _cases(subject, probes, i)
     for mistake, text, holds in SIGNATURES:
-        if all(holds(p, k, got, ref, i) for p, k, got, ref in pairs(telling, i)):
+        if all(holds(case) for case in cases):
             return Finding(name, path, mistake, text)
     return None
+
+
+def explain_shape(name: str, path: str, got: np.ndarray, ref: np.ndarray, others: list[np.ndarray]) -> Finding | None:
+    """What a cotangent of the wrong shape is: a sum that was not taken, an axis kept, a transpose, another's."""
+    axes = [
+        chosen for n in range(1, got.ndim) for chosen in itertools.combinations(range(got.ndim), n)
+        if close(got.sum(axis=chosen), ref)
+    ]  # fmt: skip
+    kept = got.size == ref.size and close(got.reshape(ref.shape), ref)
+    checks = [
+        ("transposed", "is the transpose of what is expected", got.ndim == 2 and close(got.T, ref)),
+        ("wrong-reduction-axis", "has an axis of one that a sum kept", kept and got.ndim != ref.ndim),
+        ("missing-broadcast-sum", "is not summed over an axis that the argument was broadcast along", bool(axes)),
+        ("swapped-cotangents", "is the cotangent of another argument", any(close(got, other) for other in others)),
+    ]
+    text = f"has shape {got.shape}, expected {ref.shape}: it "
+    return next((Finding(name, path, mistake, text + says) for mistake, says, holds in checks if holds), None)
 
 
 def unexplained(subject: Subject, probes: Sequence[Probe], i: int) -> Finding:
