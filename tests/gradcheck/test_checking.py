@@ -47,7 +47,9 @@ MISTAKES = [
     (lambda dx, dg, r, dy: (dx,), "", "wrong-structure"),
     (lambda dx, dg, r, dy: {"x": dx}, "", "wrong-structure"),
     (lambda dx, dg, r, dy: (dx, None), "gain", "wrong-structure"),
-    (lambda dx, dg, r, dy: (dx, dg[None]), "gain", "wrong-shape"),
+    (lambda dx, dg, r, dy: (dx, dg[:-1]), "gain", "wrong-shape"),
+    (lambda dx, dg, r, dy: (dx, dg[None]), "gain", "wrong-reduction-axis"),
+    (lambda dx, dg, r, dy: (dx, dy * r[0]), "gain", "missing-broadcast-sum"),
     (lambda dx, dg, r, dy: (dx.astype(jnp.float32), dg), "x", "wrong-dtype"),
     (lambda dx, dg, r, dy: (dx @ dx, dg), "", "wrong-structure"),  # raises
     (lambda dx, dg, r, dy: (dx, dg / 0), "gain", "not-finite"),
