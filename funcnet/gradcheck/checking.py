@@ -80,7 +80,7 @@ def assert_correct(target: Any, *inputs: Any, **settings: Any) -> None:
     __tracebackhide__ = True
     report = check(target, *inputs, **settings)
     if report.verdict != "correct":
-        raise AssertionError(f"\n{report}")
+        raise AssertionError(str(report))
 
 
 # ---------------------------------------------------------------- inputs

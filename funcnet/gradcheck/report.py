@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any, Literal
 
 Verdict = Literal["correct", "wrong", "imprecise", "inconclusive"]
@@ -28,9 +29,15 @@ class Finding:
     evidence: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}: {self.source}" if self.line is not None else None
+        where = f"{_shown(self.file)}:{self.line}: {self.source}" if self.file and self.line is not None else None
         lines = [f"d{self.argument}{self.leaf}: {self.mistake}: {self.explanation}", where, *self.evidence]
         return "\n    ".join(line for line in lines if line)
+
+
+def _shown(file: str) -> str:
+    """A path as a person would type it: relative, where it is below the working directory."""
+    relative = os.path.relpath(file)
+    return file if relative.startswith("..") else relative
 
 
 @dataclasses.dataclass(frozen=True)
