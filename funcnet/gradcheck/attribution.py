@@ -182,10 +182,16 @@ def _single(paths: Paths) -> list[Fit]:
 
 
 def _at_literal(series: list[Fit], best: Fit, edges: list[Edge]) -> Fit:
-    """A factor belongs to the multiplication or division that holds a literal, if the series has one."""
+    """A factor belongs to the product, quotient or power with that constant, else to the first with any constant."""
     if _complexity(best.c) < 3:
         return best
-    return next((fit for fit in series if edges[fit.edge].has_literal), best)
+
+    def has_factor(fit: Fit) -> bool:
+        literal = edges[fit.edge].literal
+        return literal is not None and any(abs(literal - c) < 1e-6 * abs(c) for c in (best.c, 1 / best.c))
+
+    constants = [fit for fit in series if edges[fit.edge].literal is not None]
+    return next((fit for fit in constants if has_factor(fit)), constants[0] if constants else best)
 
 
 def _complexity(c: float) -> int:

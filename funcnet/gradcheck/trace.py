@@ -7,6 +7,7 @@ which part of the derivative goes that way.
 from __future__ import annotations
 
 import linecache
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ class Edge(NamedTuple):
     file: str | None
     line: int | None
     source: str | None
-    has_literal: bool
+    literal: float | None
     in_loop: bool
 
 
@@ -202,7 +203,14 @@ def _edge(eqn, operand: int, in_loop: bool, file: str | None) -> Edge:
     own = [f for f in frames if f.file_name == file] or [f for f in frames if "/jax/" not in f.file_name]
     file, line = (own[0].file_name, own[0].line_num) if own else (None, None)
     source = linecache.getline(own[0].file_name, own[0].line_num).strip() if own else None
-    literal = eqn.primitive.name in ("mul", "div") and any(
-        isinstance(v, core.Literal) or np.ndim(v.aval) == 0 for v in eqn.invars
-    )
-    return Edge(eqn.primitive.name, operand, file, line, source, literal, in_loop)
+    return Edge(eqn.primitive.name, operand, file, line, source, _literal(eqn), in_loop)
+
+
+def _literal(eqn) -> float | None:
+    """The constant by which a product, a quotient or a power scales the gradient; NaN where its value is not known."""
+    if eqn.primitive.name == "integer_pow":
+        return float(eqn.params["y"])
+    if eqn.primitive.name not in ("mul", "div"):
+        return None
+    known = [float(v.val) for v in eqn.invars if isinstance(v, core.Literal) and np.ndim(v.val) == 0]
+    return known[0] if known else math.nan if any(not v.aval.shape for v in eqn.invars) else None

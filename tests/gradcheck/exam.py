@@ -14,6 +14,7 @@ from rich.table import Table
 from funcnet import gradcheck
 from tests.gradcheck.planted import PLANTED
 from tests.gradcheck.planting import Planted
+from tests.gradcheck.unseen import UNSEEN
 
 
 class Mark(NamedTuple):
@@ -48,15 +49,17 @@ def examine(planted: Planted) -> Mark:
     return Mark(report.verdict == "wrong", named, line, answer or report.verdict, seconds)
 
 
-def grade(rows: list[Planted], show: str = "wrong") -> dict[str, tuple[int, int]]:
-    """Marks all rows and prints those that failed; {what: (right, asked)}."""
-    marks = [(row, examine(row)) for row in track(rows, description="examining")]
+def show_failures(marks: list[tuple[Planted, Mark]]) -> None:
     table = Table("row", "key", "answer", "s")
     for row, mark in marks:
-        if show == "all" or not (mark.caught and mark.mistake and mark.line is not False):
+        if not (mark.caught and mark.mistake and mark.line is not False):
             key = f"{' | '.join(row.mistakes)} @ {row.line}" if row.line else " | ".join(row.mistakes)
             table.add_row(row.name, key, mark.answer, f"{mark.seconds:.1f}")
     Console().print(table)
+
+
+def totals(marks: list[tuple[Planted, Mark]]) -> dict[str, tuple[int, int]]:
+    """{what: (right, asked)}."""
     asked = [mark for _, mark in marks if mark.line is not None]
     return {
         "caught": (sum(mark.caught for _, mark in marks), len(marks)),
@@ -65,7 +68,15 @@ def grade(rows: list[Planted], show: str = "wrong") -> dict[str, tuple[int, int]
     }
 
 
-if __name__ == "__main__":
-    chosen = [row for row in PLANTED if not sys.argv[1:] or row.name in sys.argv[1:]]
-    for what, (right, asked) in grade(chosen).items():
+def main(arguments: list[str]) -> None:
+    unseen = arguments == ["--unseen"]
+    rows = UNSEEN if unseen else [row for row in PLANTED if not arguments or row.name in arguments]
+    marks = [(row, examine(row)) for row in track(rows, description="examining")]
+    if not unseen:
+        show_failures(marks)
+    for what, (right, asked) in totals(marks).items():
         print(f"{what}: {right} of {asked}" + (f" ({right / asked:.0%})" if asked else ""))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
