@@ -144,7 +144,7 @@ def _array(spec: Spec, table: Mapping[str, tuple[int, ...]], rng: np.random.Gene
         integers = rng.integers(below, size=shape)
         if integers.size > 1:  # a repeated index, on purpose
             integers.flat[1] = integers.flat[0]
-        return integers.astype(np.int32)
+        return integers  # int64, JAX's default while the checker computes: what jnp.arange in the forward gives too
     return _floats(shape, rng, domain)
 
 
