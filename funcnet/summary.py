@@ -21,7 +21,8 @@ def summary(net: Layer, in_shape: Shape) -> str:
     table = Table("layer", "output", "leaves", "parameters")
     table.columns[-1].justify = "right"
     for depth, layer, out_shape, params in _trace(net, in_shape):
-        leaves = "" if layer.parts else ", ".join(f"{name} {leaf.shape}" for name, leaf in params.items())
+        named = [] if layer.parts else jax.tree_util.tree_leaves_with_path(params)
+        leaves = ", ".join(f"{jax.tree_util.keystr(path, simple=True, separator='.')} {p.shape}" for path, p in named)
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
         table.add_row("  " * depth + layer.name, str(("N", *out_shape)).replace("'", ""), leaves, f"{count:,}")
     text = io.StringIO()

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import pytest
 
 import funcnet
@@ -19,6 +20,11 @@ def test_a_line_for_every_layer_with_shapes_and_counts():
         ["dense(3)", "(N, 2, 3)", "w (5, 3), b (3,)", "18"],
         ["relu", "(N, 2, 5)", "", "0"],
     ]
+
+
+def test_parts_without_parameters_or_with_nested_ones():
+    nested = dense(3)._replace(init=lambda key, shape: ({"gate": {"w": jnp.ones((7, 3))}}, (3,)), name="nested")
+    assert "gate.w (7, 3)" in funcnet.summary(serial(serial(), nested), (7,))
 
 
 def test_a_network_that_does_not_fit_is_an_error():
