@@ -247,7 +247,7 @@ def _first_non_finite(net, loss, optimizer, penalty, state, data, order) -> NonF
             leaf = "params" + jax.tree_util.keystr(bad[0][1:])
             return NonFiniteError(
                 f"step {number}: the {bad[0][0].key} of {leaf} is not finite, the loss is {float(value)}; "
-                f"try a smaller learning rate or clip_by_global_norm, and look for NaN, or labels that are no class, in the data",
+                f"try a smaller learning rate or clip_by_global_norm; look for NaN or labels of no class in the data",
                 number,
                 leaf,
             )

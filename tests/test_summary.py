@@ -11,13 +11,13 @@ def test_a_line_for_every_layer_with_shapes_and_counts():
     lines = [line for line in funcnet.summary(net, (2, 7)).splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in line.strip("│").split("│")] for line in lines] == [
         ["serial", "(N, 2, 8)", "", "88"],
-        ["dense(5)", "(N, 2, 5)", "w (7, 5), b (5,)", "40"],
+        ["dense(5)", "(N, 2, 5)", "b (5,), w (7, 5)", "40"],
         ["residual", "(N, 2, 5)", "", "30"],
         ["serial", "(N, 2, 5)", "", "30"],
         ["relu", "(N, 2, 5)", "", "0"],
-        ["dense(5)", "(N, 2, 5)", "w (5, 5), b (5,)", "30"],
+        ["dense(5)", "(N, 2, 5)", "b (5,), w (5, 5)", "30"],
         ["parallel(concatenate)", "(N, 2, 8)", "", "18"],
-        ["dense(3)", "(N, 2, 3)", "w (5, 3), b (3,)", "18"],
+        ["dense(3)", "(N, 2, 3)", "b (3,), w (5, 3)", "18"],
         ["relu", "(N, 2, 5)", "", "0"],
     ]
 
