@@ -185,13 +185,16 @@ class _Walk:
     def scan(self, eqn, values) -> list[Any]:
         """The loop again, with one scale for each edge of its body, the same in every turn."""
         p = eqn.params
-        fixed, carried = p["num_consts"], p["num_carry"]
+        inner = getattr(p["jaxpr"], "jaxpr", p["jaxpr"])
+        # what is scanned over has an axis more outside than inside; the names of the counts differ among versions
+        carried = sum(v.aval.ndim == b.aval.ndim for v, b in zip(eqn.outvars, inner.outvars, strict=True))
+        fixed = sum(v.aval.ndim == b.aval.ndim for v, b in zip(eqn.invars, inner.invars, strict=True)) - carried
         consts, carry, xs = values[:fixed], values[fixed : fixed + carried], values[fixed + carried :]
         first, first_bridge = self.next, self.next_bridge
 
         def body(carry, x):
             self.next, self.next_bridge = first, first_bridge  # a body may be traced more than once
-            outs = self.run(p["jaxpr"].jaxpr, p["jaxpr"].consts, [*consts, *carry, *x], in_loop=True)
+            outs = self.run(inner, getattr(p["jaxpr"], "consts", ()), [*consts, *carry, *x], in_loop=True)
             return outs[:carried], outs[carried:]
 
         carry, ys = lax.scan(body, list(carry), list(xs), length=p["length"], reverse=p["reverse"])
