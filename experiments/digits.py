@@ -86,9 +86,15 @@ def gradient_error(net: funcnet.Layer, params, x, labels, key) -> tuple[float, s
         x = jnp.asarray(x, jnp.float64)
         _, hand = jax.jit(funcnet.value_and_grad(net, LOSS))(params, x, labels, key)
         automatic = jax.jit(jax.grad(lambda p: LOSS.fwd(net.fwd(p, x, key)[0], labels)[0]))(params)
-        errors = jax.tree.map(lambda h, a: float(jnp.abs(h - a).max() / jnp.abs(a).max()), hand, automatic)
+        errors = jax.tree.map(_relative_error, hand, automatic)
     path, error = max(jax.tree_util.tree_leaves_with_path(errors), key=lambda item: item[1])
     return error, "params" + jax.tree_util.keystr(path)
+
+
+def _relative_error(hand, automatic) -> float:
+    """Of the largest entry, unless all are zero (a dead unit); infinite for NaN, which no comparison would find."""
+    error, scale = float(jnp.abs(hand - automatic).max()), float(jnp.abs(automatic).max())
+    return float(np.nan_to_num(error / scale if scale else error, nan=np.inf))
 
 
 def train(config: Config, seed: int, compare: bool) -> Trained:
@@ -146,11 +152,12 @@ def class_accuracy(labels: np.ndarray, predicted: np.ndarray) -> list[float]:
 
 
 def main(config: Config, out: Path) -> None:
-    runs: list[Trained] = []
+    runs: list[Trained] = []  # the first alone: the others would hold their data sets in memory
 
     def run_one(seed: int) -> dict[str, Any]:
         trained = train(config, seed, compare=not runs)
-        runs.append(trained)
+        if not runs:
+            runs.append(trained)
         last = trained.fit.history[-1]
         print(f"seed {seed}: test accuracy {last['validation_accuracy']:.4f}")
         per_class = class_accuracy(trained.dataset.y_test, trained.probabilities.argmax(axis=1))

@@ -26,7 +26,7 @@ def summary(net: Layer, in_shape: Shape) -> str:
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
         table.add_row("  " * depth + layer.name, str(("N", *out_shape)).replace("'", ""), leaves, f"{count:,}")
     text = io.StringIO()
-    Console(file=text, width=120).print(table)
+    Console(file=text, width=120, force_terminal=False, force_jupyter=False, color_system=None).print(table)
     return text.getvalue()
 
 

@@ -116,7 +116,9 @@ def epoch_order(key, epoch: int, examples: int, batch_size: int) -> np.ndarray:
 
 
 def accuracy(predictions: Float[Array, "N K"], labels: Int[Array, " N"]) -> Float[Array, ""]:
-    """The share of examples whose largest prediction is at the label."""
+    """The share of examples whose largest prediction is at the label. Raises ShapeError where they do not fit."""
+    if labels.shape != predictions.shape[:-1]:
+        raise ShapeError(f"accuracy wants predictions (N, K) and labels (N,); got {predictions.shape}, {labels.shape}")
     return (predictions.argmax(axis=-1) == labels).mean()
 
 
@@ -141,7 +143,12 @@ def _scores(net, loss, metrics, params, x, targets):
 def evaluate(
     net: Layer, loss: Rule, metrics: Mapping[str, Metric], params: Params, data: Data, batch_size: int = 2048
 ) -> dict[str, float]:
-    """``loss`` and each metric in inference: means over ``data``, which is taken a batch at a time."""
+    """``loss`` and each metric in inference: means over ``data``, which is taken a batch at a time.
+
+    Raises ValueError for a metric called "loss", or a batch of none.
+    """
+    if "loss" in metrics or batch_size < 1:
+        raise ValueError(f'evaluate wants batch_size >= 1 and no metric called "loss"; got {batch_size}, {[*metrics]}')
     examples = _examples(data)
     totals = np.zeros(1 + len(metrics))
     for start in range(0, examples, batch_size):
@@ -209,7 +216,7 @@ def fit(
             history.append(row)
             report(row)
             if patience is not None:
-                best_epoch = int(np.argmin([row["validation_loss"] for row in history]))
+                best_epoch = int(np.argmin([np.nan_to_num(row["validation_loss"], nan=np.inf) for row in history]))
                 if best_epoch == epoch:
                     best = jax.tree.map(jnp.copy, state.params)
                 if epoch - best_epoch >= patience:

@@ -165,7 +165,7 @@ def softmax_fwd(x: Float[Array, "*B K"]) -> tuple[Float[Array, "*B K"], Float[Ar
 def softmax_bwd(y: Float[Array, "*B K"], dy: Float[Array, "*B K"]) -> tuple[Float[Array, "*B K"]]:
     """dx = y ⊙ (dy − Σ_j dy_j y_j).
 
-    The Jacobian ∂y_k/∂x_j = y_k(δ_kj − y_j) is symmetric; the sum is its part off the diagonal. The shift cancels
+    The Jacobian ∂y_k/∂x_j = y_k(δ_kj − y_j) is symmetric: diag(y) − y yᵀ. The shift cancels
     and carries no gradient. Saves y.
     """
     return (y * (dy - (dy * y).sum(axis=-1, keepdims=True)),)

@@ -50,7 +50,7 @@ def flatten_fwd(x: Float[Array, "N *S"]) -> tuple[Float[Array, "N F"], Float[Arr
 
 
 def flatten_bwd(residuals: Float[Array, "0 *S"], dy: Float[Array, "N F"]) -> tuple[Float[Array, "N *S"]]:
-    """dx = dy in the shape of x: a permutation of axes and nothing else moves.
+    """dx = dy in the shape of x: no element moves in memory.
 
     Saves an array of no elements, which carries the shape and no bytes.
     """

@@ -38,7 +38,8 @@ def _reduce(terms: Float[Array, "*B"], reduction: Reduction) -> Float[Array, "*R
 
 def _spread(dy: Float[Array, "*R"], shape: tuple[int, ...], reduction: Reduction) -> Float[Array, "*B"]:
     """The cotangent of every term: dy/n, dy, or dy; the backward of ``_reduce``."""
-    return jnp.broadcast_to(dy / math.prod(shape) if reduction == "mean" else dy, shape)
+    # times 1/n, not divided by n: in float16 a count above 65,504 is infinite
+    return jnp.broadcast_to(dy * (1 / math.prod(shape)) if reduction == "mean" else dy, shape)
 
 
 def _same_shape(name: str, predictions: Array, targets: Array) -> None:
@@ -95,6 +96,7 @@ def sparse_softmax_cross_entropy(label_smoothing: float = 0.0, reduction: Reduct
                 f"sparse_softmax_cross_entropy wants logits (*B, K) and integer labels (*B); "
                 f"got {logits.shape} and {labels.dtype} {labels.shape}"
             )
+        labels = labels.astype(jnp.int32)  # a byte cannot be compared with 256 classes
         log_p, _ = log_softmax.fwd(logits)
         at_label = jnp.take_along_axis(log_p, labels[..., None], axis=-1, mode="clip")[..., 0]
         terms = -(1 - label_smoothing) * jnp.where(valid(logits, labels), at_label, jnp.nan)
@@ -128,7 +130,8 @@ def softmax_cross_entropy(label_smoothing: float = 0.0, reduction: Reduction = "
         _same_shape("softmax_cross_entropy", logits, labels)
         log_p, _ = log_softmax.fwd(logits)
         target = _smooth(labels, label_smoothing)
-        terms = -jnp.where(target == 0, jnp.zeros_like(log_p), target * log_p).sum(axis=-1)  # 0 log 0 = 0
+        impossible = (target == 0) & jnp.isneginf(log_p)  # 0 log 0 = 0
+        terms = -(target * jnp.where(impossible, jnp.zeros_like(log_p), log_p)).sum(axis=-1)
         return _reduce(terms, reduction), Pair(logits, labels)
 
     def bwd(residuals: Pair, dy: Float[Array, "*R"]) -> tuple[Float[Array, "*B K"], Float[Array, "*B K"]]:

@@ -61,6 +61,30 @@ def test_a_class_masked_out_by_minus_infinity_costs_nothing():
         assert jnp.allclose(rule.bwd(residuals, jnp.ones_like(y))[0], jnp.array([[0.5, -0.5, 0.0]]), atol=1e-16)
 
 
+def test_one_hot_labels_have_a_cotangent_where_they_are_zero_too():
+    rule, z, t = ops.softmax_cross_entropy(), jnp.asarray(normal(0, 2, 3)), jnp.eye(3)[:2]
+    _, residuals = rule.fwd(z, t)
+    expected = jax.vjp(lambda *a: rule.fwd(*a)[0], z, t)[1](jnp.array(1.7))
+    for got, want in zip(rule.bwd(residuals, jnp.array(1.7)), expected, strict=True):
+        assert jnp.allclose(got, want, rtol=1e-12)
+        assert (want != 0).all()
+
+
+def test_labels_in_bytes():
+    logits = jnp.asarray(normal(0, 3, 300))
+    rule = ops.sparse_softmax_cross_entropy()
+    small, large = (rule.fwd(logits, jnp.array([0, 44, 255], dtype)) for dtype in (jnp.uint8, jnp.int32))
+    assert float(small[0]) == float(large[0])
+    dz = [rule.bwd(residuals, jnp.array(1.0))[0] for _, residuals in (small, large)]
+    assert jnp.array_equal(*dz)
+
+
+def test_a_mean_over_many_in_float16():
+    p, t = jnp.ones(70_000, jnp.float16), jnp.zeros(70_000, jnp.float16)
+    _, residuals = ops.mean_squared_error().fwd(p, t)
+    assert jnp.allclose(ops.mean_squared_error().bwd(residuals, jnp.float16(1))[0], 2 / 70_000, rtol=0.01)
+
+
 @pytest.mark.parametrize("label", [-1, 7])
 def test_a_label_out_of_range_is_never_silent(label):
     rule = ops.sparse_softmax_cross_entropy()
