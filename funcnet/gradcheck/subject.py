@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..types import Layer
 
@@ -93,11 +92,6 @@ def has_cotangent(arg: Any) -> bool:
 def cast(tree: Any, dtype: Any) -> Any:
     """``tree`` with its float leaves in ``dtype``."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if is_float(leaf) else leaf, tree)
-
-
-def to_numpy(tree: Any) -> Any:
-    """Float leaves as NumPy arrays in float64, for arithmetic that JAX's settings do not touch."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float64) if is_float(leaf) else leaf, tree)
 
 
 def as_subject(target: Any, name: str | None = None) -> Subject:
