@@ -2,7 +2,7 @@
 
 A multilayer perceptron: its gradients are compared with those of jax.grad, and then it is trained with them. Prints
 the largest error of the hand-written gradient, the progress, the test accuracy, and that of every class; writes
-metrics.json and digits.png: learning curves, confusion matrix, the most confidently mistaken images.
+metrics.json and digits.png: learning curves, confusion matrix, the images with the largest losses.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Config(harness.Config):
     """Examples to a step."""
     optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lion"] = "adam"
     """How gradients become steps."""
-    learning_rate: float | None = None
+    learning_rate: float | None = harness.optional("RATE")
     """The first learning rate; if not given, one that suits the optimizer."""
     schedule: Literal["constant", "cosine"] = "constant"
     """What becomes of the learning rate: it stays, or falls to 0 along half a cosine."""
@@ -178,9 +178,9 @@ def main(config: Config, out: Path) -> None:
     Console().print(table)
     spread = f" ± {figures['test_accuracy_std']:.4f} over {config.seeds} seeds" if config.seeds > 1 else ""
     print(f"test accuracy {figures['test_accuracy']:.4f}{spread}")
-    picture = out / "digits.png"
+    metrics, picture = harness.write_metrics(out, "digits", config, figures), out / "digits.png"
     pictures.classification(picture, config.data, runs[0].fit.history, runs[0].dataset, runs[0].probabilities)
-    print(f"wrote {harness.write_metrics(out, 'digits', config, figures)} and {picture}")
+    print(f"wrote {metrics} and {picture}")
 
 
 if __name__ == "__main__":

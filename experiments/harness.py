@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import io
 import json
+import os
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -17,9 +22,16 @@ import simple_parsing
 from funcnet.idx import DataError
 from funcnet.training import NonFiniteError
 
+LARGEST_SEED = 2**32 - 1  # what NumPy's older generators, scikit-learn's among them, can take
+
 
 class InputError(ValueError):
     """Settings that cannot work together; the message is for the user."""
+
+
+def optional(metavar: str) -> Any:
+    """A flag that may be left out, and takes a value where it is not."""
+    return simple_parsing.field(default=None, nargs=None, metavar=metavar)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,9 +42,9 @@ class Config:
     """The first seed: of the split, the initial weights, the order of the examples, dropout."""
     seeds: int = 1
     """How many seeds to run, counting up from the first; with several, mean and spread are reported."""
-    data_dir: Path | None = None
+    data_dir: Path | None = optional("DIR")
     """A directory with the four MNIST files; if not given, FUNCNET_DATA_DIR, else a cache, else a download."""
-    out: Path | None = None
+    out: Path | None = optional("DIR")
     """Where metrics.json and the picture go; if not given, runs/NAME."""
     quick: bool = simple_parsing.field(default=False, action="store_true")
     """A short run that shows that all works, not how well."""
@@ -40,6 +52,8 @@ class Config:
     def __post_init__(self) -> None:
         at_least(0, seed=self.seed)
         at_least(1, seeds=self.seeds)
+        if self.seed + self.seeds - 1 > LARGEST_SEED:
+            raise InputError(f"seeds are at most {LARGEST_SEED}; got --seed {self.seed} --seeds {self.seeds}")
 
 
 def at_least(least: int, **values: float) -> None:
@@ -51,7 +65,10 @@ def at_least(least: int, **values: float) -> None:
 
 class _Parser(simple_parsing.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+        self.fail(f"{message} (see --help)")
+
+    def fail(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
 
 
 C = TypeVar("C", bound=Config)
@@ -60,8 +77,12 @@ C = TypeVar("C", bound=Config)
 def run(name: str, main: Callable[[C, Path], None], config_type: type[C], description: str | None) -> None:
     """Parses the command line and calls ``main(config, out)``, with ``out`` made before anything is computed.
 
-    Bad input is one line on standard error and exit status 2.
+    Bad input is one line on standard error and exit status 2. A reader of the output may close it early (``| head``),
+    and a terminal may lack a character: neither ends a run in a traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     parser = _Parser(
         prog=f"python -m experiments.{name}",
         description=description,
@@ -71,16 +92,34 @@ def run(name: str, main: Callable[[C, Path], None], config_type: type[C], descri
     try:
         config = parser.parse_args().config
         out = (config.out or Path("runs") / name).expanduser()
-        try:
+        with _writable(out):
             out.mkdir(parents=True, exist_ok=True)
-            (out / "metrics.json").touch()
-        except OSError as error:
-            raise InputError(f"--out {out}: {error.strerror}") from error
-        main(config, out)
+            with tempfile.TemporaryFile(dir=out):  # says now, and not after the training, that nothing can be written
+                pass
+            if (out / "metrics.json").is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), out / "metrics.json")
+        with _writable(out):
+            main(config, out)
+            sys.stdout.flush()
     except (DataError, InputError, NonFiniteError, ImportError) as error:
-        parser.error(str(error))
+        parser.fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
+        sys.exit(141)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    """Blames --out for what the system refuses to do to a file in it."""
+    try:
+        yield
+    except OSError as error:
+        file = Path(error.filename or "")
+        if not error.filename or not (file == out or out in file.parents or file in out.parents):
+            raise
+        raise InputError(f"--out {file}: {error.strerror}") from error
 
 
 def over_seeds(config: Config, run_one: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
@@ -117,5 +156,6 @@ def write_metrics(out: Path, name: str, config: Config, figures: Mapping[str, An
         **figures,
     }
     path = out / "metrics.json"
-    path.write_text(json.dumps(metrics, indent=2, default=str) + "\n")
-    return path
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(metrics, indent=2, default=str) + "\n")
+    return partial.replace(path)  # whole, or as it was

@@ -25,7 +25,7 @@ def class_names(name: str) -> list[str]:
 def classification(
     path: Path, name: str, history: list[dict[str, float]], dataset: Dataset, probabilities: np.ndarray
 ) -> None:
-    """Learning curves, the confusion matrix and the most confidently mistaken images of the test set."""
+    """Learning curves, the confusion matrix and the images of the test set with the largest losses."""
     figure: Any = plt.figure(figsize=(13, 8.5), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.6, 1])
     curves, matrix = upper.subfigures(1, 2, width_ratios=[1.1, 1])
@@ -68,12 +68,13 @@ def _confusion(figure: Any, names: list[str], labels: np.ndarray, predicted: np.
 
 
 def _mistakes(figure: Any, names: list[str], dataset: Dataset, probabilities: np.ndarray, columns: int = 10) -> None:
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    predicted = probabilities.argmax(axis=1)
+    of_truth = np.take_along_axis(probabilities, dataset.y_test[:, None], axis=1)[:, 0]
     wrong = np.flatnonzero(predicted != dataset.y_test)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: 2 * columns]
-    figure.suptitle(f"the most confident of {len(wrong)} mistakes: true → predicted, and how sure the network was")
+    worst = wrong[np.argsort(of_truth[wrong], kind="stable")][: 2 * columns]
+    figure.suptitle(f"the worst of {len(wrong)} mistakes: true → predicted, and the probability given to the truth")
     for axes in figure.subplots(max(1, -(-len(worst) // columns)), columns).flat:
         axes.axis("off")
     for axes, i in zip(figure.axes, worst, strict=False):
         axes.imshow(dataset.x_test[i], cmap="gray_r")
-        axes.set_title(f"{names[dataset.y_test[i]]} → {names[predicted[i]]}  {confidence[i]:.0%}", fontsize=9)
+        axes.set_title(f"{names[dataset.y_test[i]]} → {names[predicted[i]]}  {of_truth[i]:.1g}", fontsize=9)

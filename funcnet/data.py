@@ -140,7 +140,7 @@ def _locate(name: str, data_dir: PathLike | None) -> dict[str, Path]:
 def _find(directory: Path, source: Source) -> dict[str, Path]:
     """Those of the source's files that the directory holds, in the source's order."""
     candidates = ((file, directory / f"{file}{suffix}") for file in source.digests for suffix in (".gz", ""))
-    return {file: path for file, path in candidates if os.path.exists(path)}
+    return {file: path for file, path in candidates if os.path.isfile(path)}
 
 
 def _download(source: Source, cache: Path) -> None:

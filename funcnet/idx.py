@@ -28,7 +28,9 @@ def blame(culprit: object, advice: str = "") -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise DataError(f"{culprit}: {getattr(error, 'strerror', None) or error}{advice}") from error
+        file = getattr(error, "filename", None)  # a download may fail for a file of this machine
+        where = f"{culprit}: {file}" if file and str(file) != str(culprit) else culprit
+        raise DataError(f"{where}: {getattr(error, 'strerror', None) or error}{advice}") from error
 
 
 def read_idx(path: PathLike) -> np.ndarray:

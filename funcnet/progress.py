@@ -30,7 +30,7 @@ def step_progress(unit: str, total: int, lines: int | None = None) -> Iterator[C
         columns = (
             TextColumn(unit),
             MofNCompleteColumn(),
-            BarColumn(),
+            BarColumn(bar_width=16),  # so that the count, the time left and two figures fit into 80 columns
             TimeRemainingColumn(),
             TextColumn("{task.description}", markup=False),
         )
@@ -41,7 +41,7 @@ def step_progress(unit: str, total: int, lines: int | None = None) -> Iterator[C
 
 @contextmanager
 def epoch_progress(epochs: int, enabled: bool = True) -> Iterator[Callable[[Mapping[str, float]], None]]:
-    """Yields ``report(row)``, to be called after each epoch with its figures (``epoch`` among them).
+    """Yields ``report(row)``, to be called after each epoch with its figures; those of the last split are shown.
 
     In a pipe about ten lines are printed, however many the epochs.
     """
@@ -53,4 +53,6 @@ def epoch_progress(epochs: int, enabled: bool = True) -> Iterator[Callable[[Mapp
 
 
 def _figures(row: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "seconds"))
+    split, _, _ = [*row][-1].partition("_")
+    figures = {name.removeprefix(f"{split}_"): value for name, value in row.items() if name.startswith(f"{split}_")}
+    return f"{split}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -60,17 +60,23 @@ def value_and_grad(net: Layer, loss: Rule, penalty: Rule | None = None):
     def run(params: Params, x, targets, key) -> tuple[Float[Array, ""], Params]:
         predictions, net_residuals = net.fwd(params, x, key)
         value, loss_residuals = loss.fwd(predictions, targets)
-        if value.shape:
-            raise ShapeError(f"training wants a scalar loss; got shape {value.shape} (is its reduction 'none'?)")
+        _scalar(value)
         dy, _ = loss.bwd(loss_residuals, jnp.ones_like(value))
         dparams, _ = net.bwd(net_residuals, dy)
         if penalty is not None:
             extra, penalty_residuals = penalty.fwd(params)
             (dpenalty,) = penalty.bwd(penalty_residuals, jnp.ones_like(extra))
             value, dparams = value + extra, jax.tree.map(jnp.add, dparams, dpenalty)
-        return value, dparams
+        # where inputs are wider than parameters, everything after them is too: a gradient is as its parameter is
+        return value, jax.tree.map(lambda d, p: d.astype(p.dtype), dparams, params)
 
     return run
+
+
+def _scalar(value: Float[Array, "*R"]) -> Float[Array, ""]:
+    if value.shape:
+        raise ShapeError(f"training wants a scalar loss; got shape {value.shape} (is its reduction 'none'?)")
+    return value
 
 
 def train_step(net: Layer, loss: Rule, optimizer: Optimizer, penalty: Rule | None = None):
@@ -137,15 +143,16 @@ _run_epoch = jax.jit(_epoch, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 @jax.jit(static_argnums=(0, 1, 2))
 def _scores(net, loss, metrics, params, x, targets):
     predictions, _ = net.fwd(params, x)
-    return [loss.fwd(predictions, targets)[0], *(metric(predictions, targets) for metric in metrics)]
+    return [_scalar(loss.fwd(predictions, targets)[0]), *(metric(predictions, targets) for metric in metrics)]
 
 
 def evaluate(
     net: Layer, loss: Rule, metrics: Mapping[str, Metric], params: Params, data: Data, batch_size: int = 2048
 ) -> dict[str, float]:
-    """``loss`` and each metric in inference: means over ``data``, which is taken a batch at a time.
+    """``loss`` and each metric in inference, over ``data``, which is taken a batch at a time.
 
-    Raises ValueError for a metric called "loss", or a batch of none.
+    Each is the mean of its values on the batches, weighed by their examples: so a loss must be a mean itself.
+    Raises ValueError for a metric called "loss", or a batch of none, ShapeError for a loss that is no scalar.
     """
     if "loss" in metrics or batch_size < 1:
         raise ValueError(f'evaluate wants batch_size >= 1 and no metric called "loss"; got {batch_size}, {[*metrics]}')
@@ -206,9 +213,10 @@ def fit(
             start = time.perf_counter()
             order = epoch_order(key, epoch, examples, batch_size)
             before = jax.tree.map(jnp.copy, state)  # the epoch's own input is donated to it
-            state, finite = _run_epoch(net, loss, optimizer, penalty, state, train, order)
-            if not finite:
-                raise _first_non_finite(net, loss, optimizer, penalty, before, train, order)
+            with jax.debug_nans(False):  # it would run the epoch again on what was donated, and name no step
+                state, finite = _run_epoch(net, loss, optimizer, penalty, state, train, order)
+                if not finite:
+                    raise _first_non_finite(net, loss, optimizer, penalty, before, train, order)
             row = {"epoch": epoch + 1, "seconds": time.perf_counter() - start}
             for split, data in scored.items():
                 scores = evaluate(net, loss, metrics or {}, state.params, data)
@@ -258,4 +266,6 @@ def _first_non_finite(net, loss, optimizer, penalty, state, data, order) -> NonF
                 number,
                 leaf,
             )
-    raise AssertionError("an epoch that went wrong went right when repeated: is the forward pure?")
+    return NonFiniteError(
+        "an epoch left parameters that are not finite; step by step it did not: is it pure?", None, None
+    )

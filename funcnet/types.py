@@ -43,7 +43,7 @@ class Layer(NamedTuple):
 
     init(key, in_shape)       -> (params, out_shape)     shapes without the batch axis
     fwd(params, x, key=None)  -> (y, residuals)          key=None is inference, a key is training
-    bwd(residuals, dy)        -> (dparams, dx)           dx is None where x holds integers
+    bwd(residuals, dy)        -> (dparams, dx)           dx is None where x is not differentiable, as tokens are
 
     ``name`` is what errors and summaries call the layer. A combinator also says what it is made of, so that
     ``combine(*parts)`` builds it anew: that lets a tool look inside without knowing any combinator.

@@ -63,12 +63,12 @@ RULES = [
     RuleCase("dropout", ops.dropout(0.3), lambda batch: (normal(0, *batch, 7), None)),
     *(RuleCase("mean_squared_error", ops.mean_squared_error(r), pair) for r in REDUCTIONS),
     *(
-        RuleCase("sparse_softmax_cross_entropy", ops.sparse_softmax_cross_entropy(e, r), logits_and_labels)
+        RuleCase("sparse_softmax_cross_entropy", ops.sparse_softmax_cross_entropy(e, reduction=r), logits_and_labels)
         for e in (0.0, 0.1)
         for r in REDUCTIONS
     ),
     *(
-        RuleCase("softmax_cross_entropy", ops.softmax_cross_entropy(e, r), logits_and_soft_labels)
+        RuleCase("softmax_cross_entropy", ops.softmax_cross_entropy(e, reduction=r), logits_and_soft_labels)
         for e in (0.0, 0.1)
         for r in REDUCTIONS
     ),

@@ -33,8 +33,9 @@ def dense_bwd(
 ) -> tuple[Float[Array, "*B I"], Float[Array, "I O"], Float[Array, "O"]]:
     """dx = dy wᵀ,  dw = Σ_B xᵀ dy,  db = Σ_B dy.
 
-    From dy_o = Σ_i dx_i w_io + x_i dw_io + db_o, read as an inner product with the cotangent. The batch axes are
-    merged into one, so that every rank is one matrix product. Saves x and w.
+    A small change δ of the arguments moves y_o by Σ_i (δx_i w_io + x_i δw_io) + δb_o; the factor of each δ in the sum
+    of dy_o δy_o over the batch and o is its cotangent. The batch axes are merged into one, so that every rank is one
+    matrix product. Saves x and w.
     """
     x, w = residuals
     x_rows, dy_rows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])

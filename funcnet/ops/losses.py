@@ -25,10 +25,11 @@ class Pair(NamedTuple):
     targets: Array
 
 
-def _checked(reduction: Reduction) -> Reduction:
+def _checked(reduction: Reduction, label_smoothing: float = 0.0) -> None:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is 'mean', 'sum' or 'none'; got {reduction!r}")
-    return reduction
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing lies in [0, 1]; got {label_smoothing}")
 
 
 def _reduce(terms: Float[Array, "*B"], reduction: Reduction) -> Float[Array, "*R"]:
@@ -73,13 +74,13 @@ def mean_squared_error(reduction: Reduction = "mean") -> Rule:
 # ---------------------------------------------------------------- softmax cross-entropy
 
 
-def sparse_softmax_cross_entropy(label_smoothing: float = 0.0, reduction: Reduction = "mean") -> Rule:
+def sparse_softmax_cross_entropy(label_smoothing: float = 0.0, *, reduction: Reduction = "mean") -> Rule:
     """Cross-entropy of softmax(logits) with integer labels; the mean is over examples.
 
     With smoothing ε the target is 1 − ε on the label plus ε/K everywhere (Szegedy et al. 2016). A label
     outside [0, K) gives NaN in the loss and in the gradient: there is no class to compare with.
     """
-    _checked(reduction)
+    _checked(reduction, label_smoothing)
 
     def valid(logits: Float[Array, "*B K"], labels: Int[Array, "*B"]) -> Bool[Array, "*B"]:
         return (labels >= 0) & (labels < logits.shape[-1])
@@ -118,12 +119,12 @@ def sparse_softmax_cross_entropy(label_smoothing: float = 0.0, reduction: Reduct
     return Rule(fwd, bwd)
 
 
-def softmax_cross_entropy(label_smoothing: float = 0.0, reduction: Reduction = "mean") -> Rule:
+def softmax_cross_entropy(label_smoothing: float = 0.0, *, reduction: Reduction = "mean") -> Rule:
     """Cross-entropy of softmax(logits) with one-hot or soft labels of the same shape; the mean is over examples.
 
     With smoothing ε the target is (1 − ε)t + ε/K (Szegedy et al. 2016).
     """
-    _checked(reduction)
+    _checked(reduction, label_smoothing)
 
     def fwd(logits: Float[Array, "*B K"], labels: Float[Array, "*B K"]) -> tuple[Float[Array, "*R"], Pair]:
         """L = reduce −Σ_k t_k log p_k, with p = softmax(z)."""

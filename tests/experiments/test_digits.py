@@ -72,6 +72,60 @@ def test_a_planted_mistake_is_seen_before_training(monkeypatch, tmp_path):
         digits.main(digits.Config(quick=True), tmp_path)
 
 
+def test_the_flags_reach_the_training(monkeypatch):
+    def fit(net, loss, optimizer, params, train, validation, **settings):
+        names = [part.name for part in net.parts]
+        assert names == ["flatten", *("dense(5)", "relu", "dropout(0.25)"), *("dense(3)", "relu", "dropout(0.25)"),
+                         "dense(10)"]  # fmt: skip
+        assert optimizer is digits.optimizer("momentum", 0.5, "cosine", 7 * (1437 // 100))
+        assert (settings["epochs"], settings["batch_size"]) == (7, 100)
+        assert (len(train[0]), len(validation[0])) == (1437, 360)
+        raise InterruptedError
+
+    monkeypatch.setattr(funcnet, "fit", fit)
+    config = digits.Config(
+        hidden=(5, 3),
+        dropout=0.25,
+        optimizer="momentum",
+        learning_rate=0.5,
+        schedule="cosine",
+        epochs=7,
+        batch_size=100,
+    )
+    with pytest.raises(InterruptedError):
+        digits.train(config, 0, compare=False)
+
+
+@pytest.mark.parametrize(
+    ("rate", "schedule", "first", "later"), [(None, "constant", 0.1, 0.1), (0.4, "cosine", 0.4, 0.2)]
+)
+def test_the_learning_rate(rate, schedule, first, later):
+    optimizer = digits.optimizer("sgd", rate, schedule, 6)
+    params = grads = {"w": np.ones(3, np.float32)}
+    state, rates = optimizer.init(params), []
+    for _ in range(4):
+        updates, state = optimizer.update(grads, state, params)
+        rates.append(-float(updates["w"][0]))
+    assert rates[0] == pytest.approx(first)
+    assert rates[3] == pytest.approx(later)  # halfway along a cosine of six steps
+
+
+def test_another_seed_is_another_run(monkeypatch):
+    fits = []
+    monkeypatch.setattr(funcnet, "fit", lambda *args, key, **settings: fits.append((args, key)) or 1 / 0)
+    for seed in (0, 1):
+        with pytest.raises(ZeroDivisionError):
+            digits.train(digits.Config(), seed, compare=False)
+    (first, first_key), (second, second_key) = fits
+    assert not np.array_equal(first[3][1]["w"], second[3][1]["w"])
+    assert not np.array_equal(first[4][1], second[4][1])  # the split
+    assert not np.array_equal(jax.random.key_data(first_key), jax.random.key_data(second_key))
+
+
+def test_class_accuracy_is_of_the_true_class():
+    assert digits.class_accuracy(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 1])) == [0.5, 1.0]
+
+
 BAD = [
     (["--epochs", "0"], "--epochs is at least 1; got 0"),
     (["--epochs", "many"], "invalid int value: 'many'"),
@@ -79,6 +133,7 @@ BAD = [
     (["--hidden", "0"], "--hidden is at least 1; got 0"),
     (["--learning-rate", "-1"], "--learning-rate is above 0"),
     (["--learning-rate", "nan"], "--learning-rate is above 0"),
+    (["--learning-rate"], "--learning-rate: expected one argument"),
     (["--dropout", "1"], r"--dropout is a probability in \[0, 1\); got 1"),
     (["--seeds", "0"], "--seeds is at least 1"),
     (["--data", "cifar"], "invalid choice: 'cifar'"),

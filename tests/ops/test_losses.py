@@ -85,6 +85,13 @@ def test_a_mean_over_many_in_float16():
     assert jnp.allclose(ops.mean_squared_error().bwd(residuals, jnp.float16(1))[0], 2 / 70_000, rtol=0.01)
 
 
+@pytest.mark.parametrize("factory", [ops.softmax_cross_entropy, ops.sparse_softmax_cross_entropy])
+@pytest.mark.parametrize("smoothing", [-0.1, 1.5, math.nan])
+def test_label_smoothing_is_a_share(factory, smoothing):
+    with pytest.raises(ValueError, match=r"label_smoothing lies in \[0, 1\]; got"):
+        factory(smoothing)
+
+
 @pytest.mark.parametrize("label", [-1, 7])
 def test_a_label_out_of_range_is_never_silent(label):
     rule = ops.sparse_softmax_cross_entropy()

@@ -1,0 +1,116 @@
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from experiments import harness
+
+ROOT = Path(__file__).parent.parent.parent
+SCRIPT = """
+from experiments import harness
+def main(config, out):
+    {body}
+harness.run("probe", main, harness.Config, "A probe.")
+"""
+
+
+def run(arguments, main, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["probe", "--out", str(tmp_path), *arguments])
+    harness.run("probe", main, harness.Config, "A probe.")
+
+
+def test_main_gets_the_flags_and_a_directory_that_exists(monkeypatch, tmp_path):
+    got = []
+    run(["--seed", "3", "--seeds", "2"], lambda config, out: got.append((config, out)), monkeypatch, tmp_path / "new")
+    ((config, out),) = got
+    assert (config.seed, config.seeds, config.quick) == (3, 2, False)
+    assert out == tmp_path / "new"
+    assert list(out.iterdir()) == []  # a run that fails leaves no empty file
+
+
+BAD = [
+    (["--seed", "-1"], "--seed is at least 0; got -1"),
+    (["--seed", "4294967295", "--seeds", "2"], "seeds are at most 4294967295"),
+    (["--data-dir"], "--data-dir: expected one argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda value: " ".join(value) if value is not str else "")
+def test_bad_flags(arguments, message, monkeypatch, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(arguments, lambda config, out: pytest.fail("was run"), monkeypatch, tmp_path)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_computed(monkeypatch, tmp_path, capsys):
+    (tmp_path / "metrics.json").mkdir()
+    with pytest.raises(SystemExit) as stopped:
+        run([], lambda config, out: pytest.fail("was run"), monkeypatch, tmp_path)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"python -m experiments.probe: --out {tmp_path}/metrics.json: Is a directory\n"
+
+
+def test_what_cannot_be_written_in_the_end(monkeypatch, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run([], lambda config, out: (out / "gone" / "picture.png").write_text(""), monkeypatch, tmp_path)
+    assert stopped.value.code == 2
+    assert "gone/picture.png: No such file" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError):  # another file is not the fault of --out
+        run([], lambda config, out: Path("/nowhere/else").read_text(), monkeypatch, tmp_path)
+
+
+def test_an_interrupt_is_status_130(monkeypatch, tmp_path):
+    def main(config, out):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stopped:
+        run([], main, monkeypatch, tmp_path)
+    assert stopped.value.code == 130
+
+
+@pytest.mark.parametrize(
+    ("body", "pipe", "output"),
+    [
+        ("[print(i, flush=True) for i in range(100_000)]", " | head -1", "0\n"),
+        ("print('± →')", "", "? ?\n"),
+    ],
+    ids=["a reader that stops", "a terminal without Unicode"],
+)
+def test_output_never_ends_in_a_traceback(body, pipe, output, tmp_path):
+    (tmp_path / "probe.py").write_text(SCRIPT.format(body=body))
+    done = subprocess.run(
+        f"{sys.executable} {tmp_path}/probe.py --out {tmp_path}{pipe}", shell=True, capture_output=True, text=True,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (output, "")
+
+
+def test_every_seed_has_its_own_run_and_its_own_time():
+    config = harness.Config(seed=5, seeds=3)
+    results = harness.over_seeds(config, lambda seed: {"square": seed * seed})
+    assert [(result["seed"], result["square"]) for result in results] == [(5, 25), (6, 36), (7, 49)]
+    assert all(result["seconds"] > 0 for result in results)
+
+
+def test_a_summary_has_mean_and_spread_of_every_figure_and_all_the_seconds():
+    results = [{"seed": s, "seconds": 2.0, "score": x, "curve": [x]} for s, x in ((5, 1.0), (6, 2.0), (7, 6.0))]
+    summary = harness.summarise(results)
+    assert summary == {
+        "seed": 5, "seeds": 3, "seconds": 6.0, "score": 3.0, "score_std": 7**0.5, "per_seed": results,
+    }  # fmt: skip
+    assert harness.summarise(results[:1]) == results[0]
+
+
+def test_metrics_say_what_was_run_and_where(tmp_path):
+    config = harness.Config(seed=3, out=tmp_path)
+    path = harness.write_metrics(tmp_path, "probe", config, {"score": 0.5})
+    assert list(tmp_path.iterdir()) == [path]
+    metrics = json.loads(path.read_text())
+    assert metrics["config"] == dataclasses.asdict(config) | {"out": str(tmp_path)}
+    assert (metrics["experiment"], metrics["jax"], metrics["score"]) == ("probe", jax.__version__, 0.5)
+    assert metrics["device"].startswith("cpu")
