@@ -61,11 +61,11 @@ def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> lis
     return found
 
 
-def float_cotangents(args: tuple[Any, ...], got: Any) -> list[np.ndarray]:
+def float_cotangents(args: tuple[Any, ...], got: Any) -> list[Any]:
     """The cotangents of the differentiable leaves, in order; the form must have been found right."""
     flat = []
     for arg, cotangent in zip(args, got, strict=True):
         leaves = jax.tree.leaves(cotangent, is_leaf=lambda leaf: leaf is None) if has_cotangent(arg) else []
         flat += [value for leaf, value in zip(jax.tree.leaves(arg), leaves, strict=False) if is_float(leaf)]
     assert len(flat) == len(float_leaves(args))
-    return [np.asarray(leaf) for leaf in flat]
+    return flat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..types import Layer
-from . import attribution, decision, hypotheses, reference
+from . import adequacy, arithmetic, attribution, decision, hypotheses, kinks, reference
 from .backward import float_cotangents
 from .decision import Malformed, Probe
-from .inputs import DOMAINS, Draw, draws, finite, specs_of
+from .drawing import Inputs, inputs_for, sizes_of
+from .inputs import Draw
 from .reference import draw_cotangent, float_leaves
-from .report import Finding, Report, Verdict
+from .report import Finding, Report
 from .subject import InputError, Subject, as_subject, cast, is_float
 
 DTYPES = (jnp.float32, jnp.bfloat16, jnp.float16)
@@ -44,28 +45,61 @@ def check(
     """
     subject = as_subject(target, name)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        candidates, notes = _draws(subject, target, inputs, in_shape, sizes or {}, ranges or {}, seed)
-        described = tuple(f"{_sizes(d)} {d.domain}, seed {d.seed}" for d in candidates)
+        given = inputs_for(subject, target, inputs, in_shape, sizes or {}, ranges or {}, seed)
+        described = tuple(f"{sizes_of(d)} {d.domain}, seed {d.seed}" for d in given.draws)
+        report = Report(subject.name, "correct", (), {}, described, given.notes)
         try:
-            probes = [decision.probe(subject, draw) for draw in candidates[:2]]
-            laws = decision.law_findings(subject, probes[0])
-            if all(p.agrees for p in probes):  # what fails at size 1 alone says little of what fails at every size
-                probes += [decision.probe(subject, draw) for draw in candidates[2:]]
+            probes, laws = _probed(subject, given.draws)
         except Malformed as malformed:
-            findings = _explained_shapes(subject, candidates[0], malformed)
-            return Report(subject.name, "wrong", tuple(findings), {}, described, notes)
-        worst = _worst(subject, probes)
-        doubts = _doubts(subject, probes)
-        if doubts:
-            return Report(subject.name, "inconclusive", (), worst, described, (*notes, *doubts))
+            return report.but("wrong", _explained_shapes(subject, given.draws[0], malformed))
+        report = report.but(worst=_worst(subject, probes))
+        if doubts := _doubts(subject, probes):
+            return report.but("inconclusive", notes=doubts)
         laws = _before_laws(subject, probes, laws)
-        findings = laws + _explained(subject, probes, {(f.argument, f.leaf) for f in laws})
-        verdict: Verdict = "wrong" if findings else "correct"
-        if not findings:
-            for dtype in dtypes:
-                findings += decision.imprecise_findings(subject, candidates[0], dtype)
-            verdict = "imprecise" if findings else "correct"
-    return Report(subject.name, verdict, tuple(findings), worst, described, notes)
+        if findings := laws + _explained(subject, probes, {(f.argument, f.leaf) for f in laws}):
+            return report.but("wrong", findings)
+        return _beyond_the_derivation(subject, given, probes, dtypes, report)
+
+
+def _probed(subject: Subject, draws: list[Draw]) -> tuple[list[Probe], list[Finding]]:
+    """The probes, and what is wrong with the laws of the cotangent. Raises Malformed."""
+    probes = [decision.probe(subject, draw) for draw in draws[:2]]
+    if draws[0].domain == "given arrays" and not probes[0].agrees:
+        probes = [kinks.excuse(subject, probes[0])]
+    laws = decision.law_findings(subject, probes[0])
+    if all(p.agrees for p in probes):  # what fails at size 1 alone says little of what fails at every size
+        probes += [decision.probe(subject, draw) for draw in draws[2:]]
+    return probes, laws
+
+
+def _beyond_the_derivation(
+    subject: Subject, given: Inputs, probes: list[Probe], dtypes: Sequence[Any], report: Report
+) -> Report:
+    """The derivation is right: what it does at kinks, in each dtype, and when it is compiled; how sure this is."""
+    first = given.draws[0]
+    at_kinks, conventions = kinks.kink_findings(subject, first)
+    if at_kinks:
+        return report.but("wrong", at_kinks)
+    judged = {jnp.dtype(dtype).name: arithmetic.judge(subject, first, dtype) for dtype in (jnp.float64, *dtypes)}
+    malformed, imprecise, compiler, notes = (
+        [item for one in judged.values() for item in getattr(one, field)]
+        for field in ("malformed", "imprecise", "compiler", "notes")
+    )
+    if given.rows and dtypes and not notes and not arithmetic.too_large(subject, given.rows, dtypes[0]):
+        compiler += arithmetic.rows_disagree(subject, given.rows, dtypes[0])
+        report = report.but(probes=(f"{sizes_of(given.rows)} under jit in {jnp.dtype(dtypes[0]).name}",))
+    adequate = adequacy.adequacy(subject, probes)
+    missed = [f"the probes would not have seen {mutant}" for mutant in adequate.survivors]
+    report = dataclasses.replace(
+        report.but(notes=[*conventions, *notes, *missed]),
+        adequacy=adequate.share,
+        ulps={name: one.ulps for name, one in judged.items()},
+    )
+    if malformed:
+        return report.but("wrong", malformed)
+    if compiler:
+        return report.but("inconclusive", compiler)
+    return report.but("imprecise", imprecise) if imprecise else report
 
 
 def check_custom_vjp(f: Any, *inputs: Any, **settings: Any) -> Report:
@@ -81,73 +115,6 @@ def assert_correct(target: Any, *inputs: Any, **settings: Any) -> None:
     report = check(target, *inputs, **settings)
     if report.verdict != "correct":
         raise AssertionError(str(report))
-
-
-# ---------------------------------------------------------------- inputs
-
-
-def _draws(
-    subject: Subject,
-    target: Any,
-    inputs: tuple[Any, ...],
-    in_shape: tuple[int, ...] | None,
-    sizes: Mapping[str, int],
-    ranges: Mapping[str, str | int],
-    seed: int,
-) -> tuple[list[Draw], tuple[str, ...]]:
-    """Draws on which the forward is finite, and what had to be done for that."""
-    if isinstance(target, Layer):
-        if in_shape is None or inputs:
-            raise InputError("a Layer is checked with in_shape=..., without the batch axis, and no other inputs")
-        found = [_layer_draw(target, in_shape, batch, seed) for batch in (5, 8, 1)]
-    elif inputs and not all(isinstance(given, str) for given in inputs):
-        if len(inputs) != len(subject.arguments):
-            raise InputError(f"{subject.name} takes ({', '.join(subject.arguments)}); got {len(inputs)} inputs")
-        arrays = jax.tree.map(jnp.asarray, inputs)
-        found = [Draw(cast(arrays, jnp.float64), {}, "given arrays", seed)]
-    else:
-        specs = specs_of(subject, inputs, ranges)
-        for domain in DOMAINS:
-            found = draws(specs, seed, sizes, domain)
-            if all(_is_finite(subject, draw) for draw in found[:2]):
-                found = found[:2] + [draw for draw in found[2:] if _survives(subject, draw)]
-                return found, () if domain == "normal" else (f"inputs were drawn as {domain}: others are not finite",)
-    if not all(_is_finite(subject, draw) for draw in found):
-        raise InputError(f"the forward of {subject.name} is not finite on the inputs")
-    return found, ()
-
-
-def _layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int) -> Draw:
-    """Parameters moved off their initial values, so that no zero bias or unit gain hides a mistake; training mode."""
-    rng = np.random.default_rng([seed, batch])
-    params, _ = layer.init(jax.random.key(seed), in_shape)
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) + 0.3 * rng.normal(size=leaf.shape), params)
-    args = (params, rng.normal(size=(batch, *in_shape)), jax.random.key(seed + 1))
-    return Draw(args, {"N": batch}, "normal", seed)
-
-
-def _is_finite(subject: Subject, draw: Draw) -> bool:
-    args = cast(draw.args, jnp.float64)
-    try:
-        y, _ = subject.fwd(*args)
-    except Exception as error:
-        text = str(error).splitlines()[0] if str(error) else ""
-        raise InputError(
-            f"the forward of {subject.name} raised {type(error).__name__} on {_sizes(draw)}: {text}"
-        ) from error
-    return finite(y)
-
-
-def _survives(subject: Subject, draw: Draw) -> bool:
-    """Whether the forward can be had at all where its first axis is 1, which not every forward promises."""
-    try:
-        return _is_finite(subject, draw)
-    except InputError:
-        return False
-
-
-def _sizes(draw: Draw) -> str:
-    return " ".join(f"{axis}={size}" for axis, size in draw.sizes.items()) or "shapes as given"
 
 
 # ---------------------------------------------------------------- the verdict

@@ -47,6 +47,21 @@ def of_floats(primal: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callab
     return traced_once(f, floats), floats
 
 
+def primitives(f: Callable[..., Any], floats: list[Any]) -> set[str]:
+    """The names of the primitives in ``f``, at any depth; none where it cannot be traced."""
+    try:
+        jaxpr = jax.make_jaxpr(f)(*floats)
+    except jax.errors.JAXTypeError:
+        return set()
+    found, left = set(), [jaxpr.jaxpr]
+    while left:
+        for eqn in left.pop().eqns:
+            found.add(eqn.primitive.name)
+            inner = [part for value in eqn.params.values() for part in (value if isinstance(value, tuple) else (value,))]
+            left += [getattr(part, "jaxpr", part) for part in inner if hasattr(getattr(part, "jaxpr", part), "eqns")]
+    return found
+
+
 def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> tuple[Any, list[list[np.ndarray]]]:
     """y, and for every cotangent the reference for every differentiable leaf."""
     f, floats = of_floats(primal, args)

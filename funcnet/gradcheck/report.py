@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import Any, Literal
 
 Verdict = Literal["correct", "wrong", "imprecise", "inconclusive"]
@@ -51,11 +52,38 @@ class Report:
     """The largest error of each cotangent over all probes, in units of what is allowed in float64: 1 is still right."""
     probes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    adequacy: float | None = None
+    """Of a right backward: the share of its mutants that these probes would have caught."""
+    ulps: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    """The largest error against float64 by dtype and by eager, jit and vmap, in units in the last place of the largest
+    entry of its leaf."""
+
+    def but(
+        self,
+        verdict: Verdict | None = None,
+        findings: Sequence[Finding] = (),
+        *,
+        worst: dict[str, float] | None = None,
+        probes: Sequence[str] = (),
+        notes: Sequence[str] = (),
+    ) -> Report:
+        """This report with another verdict and these findings, and with further probes and notes."""
+        return dataclasses.replace(
+            self,
+            verdict=verdict or self.verdict,
+            findings=(*self.findings, *findings),
+            worst=worst if worst is not None else self.worst,
+            probes=(*self.probes, *probes),
+            notes=(*self.notes, *notes),
+        )
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.verdict.upper()}", *(f"  {finding}" for finding in self.findings)]
         lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join([*lines, f"  probes: {'; '.join(self.probes)}"])
+        lines.append(f"  probes: {'; '.join(self.probes)}")
+        if self.adequacy is not None:
+            lines.append(f"  adequacy: {self.adequacy:.0%} of the mutants of this backward would have been caught")
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON can hold it."""

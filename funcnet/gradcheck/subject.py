@@ -29,6 +29,10 @@ class Subject(NamedTuple):
     primal: Callable[..., Any]
     arguments: tuple[str, ...]
     source: Callable[..., Any]
+    primal_is_fwd: bool = True
+    """Whether the primal is ``fwd`` itself, and not, as for a ``custom_vjp``, other code for the same function."""
+    static: tuple[int, ...] = ()
+    """The arguments that are no arrays and go through as they are: those of ``nondiff_argnums``."""
 
 
 def from_rule(rule: Any, name: str | None = None) -> Subject:
@@ -71,7 +75,7 @@ def from_custom_vjp(f: Any, name: str | None = None) -> Subject:
             cotangents.insert(i, None)
         return tuple(cotangents)
 
-    return Subject(name or f.fun.__name__, fwd, bwd, f.fun, _parameters(f.fun), inspect.unwrap(f.fun))
+    return Subject(name or f.fun.__name__, fwd, bwd, f.fun, _parameters(f.fun), inspect.unwrap(f.fun), False, nondiff)
 
 
 def _parameters(f: Callable[..., Any]) -> tuple[str, ...]:

@@ -1,0 +1,222 @@
+"""The arithmetic of a rule whose derivation is right: how far it is from float64, and whether the compiler changes it.
+
+In each dtype the same functions run eagerly, under ``jit`` and under ``vmap``. Nothing that is found here says that the
+derivation is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import reference
+from .decision import Malformed, checked_backward
+from .inputs import Draw
+from .reference import EPS, draw_cotangent, float_leaves
+from .report import Finding
+from .subject import Subject, cast, is_float
+
+PARITY = 64  # rounding units of the largest entry: what eager and compiled code may differ by
+MODES = ("eager", "jit", "vmap")
+
+
+class Arithmetic(NamedTuple):
+    """What one dtype showed. ``ulps``: of each mode, the largest error of a cotangent against float64, in units in the
+    last place of the largest entry of its leaf."""
+
+    malformed: list[Finding]
+    imprecise: list[Finding]
+    compiler: list[Finding]
+    ulps: dict[str, float]
+    notes: list[str]
+
+
+class _Case(NamedTuple):
+    """Arguments and a cotangent in one dtype, and forward and backward as one function ``run(*floats)`` of the float
+    leaves of both; it returns the float leaves of y, of the residuals and of the cotangents by name."""
+
+    args: tuple[Any, ...]
+    dy: Any
+    run: Callable[..., dict[str, Any]]
+    floats: list[Any]
+
+
+def judge(subject: Subject, draw: Draw, dtype: Any) -> Arithmetic:
+    """Compares the cotangents with float64, and jit and vmap with eager, at one draw in one dtype."""
+    case = _case(subject, draw, dtype)
+    try:
+        eager = _numpy(case.run(*case.floats))
+    except Malformed as malformed:
+        return Arithmetic(malformed.findings, [], [], {}, [])
+    refs, conditioning = _reference(subject, case, dtype)
+    imprecise = [] if dtype == jnp.float64 else _imprecise(subject, case, dtype, eager, refs, conditioning)
+    results, notes = {"eager": eager}, []
+    compiler: list[Finding] = []
+    for mode, compiled in (("jit", _jitted), ("vmap", _mapped)):
+        try:
+            results[mode] = compiled(case)
+        except Exception as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            notes.append(f"could not be run under {mode} in {jnp.dtype(dtype).name}: {said}")
+            continue
+        compiler += _disagreements(case, eager, results[mode], mode)
+    ulps = {mode: _ulps(result, refs, dtype) for mode, result in results.items()}
+    return Arithmetic([], imprecise, compiler, ulps, notes)
+
+
+def rows_disagree(subject: Subject, draw: Draw, dtype: Any) -> list[Finding]:
+    """Whether jit changes the result on a draw with very many rows: some faults of compilers begin there."""
+    case = _case(subject, draw, dtype)
+    return _disagreements(case, _numpy(case.run(*case.floats)), _jitted(case), "jit")
+
+
+def _case(subject: Subject, draw: Draw, dtype: Any) -> _Case:
+    args = cast(draw.args, dtype)
+    dy = draw_cotangent(_shape_of_y(subject, args), np.random.default_rng([draw.seed, 5]))
+    leaves, structure = jax.tree.flatten((args, dy))
+    positions = [position for position, leaf in enumerate(leaves) if is_float(leaf)]
+
+    def run(*floats) -> dict[str, Any]:
+        filled = list(leaves)
+        for position, value in zip(positions, floats, strict=True):
+            filled[position] = value
+        given, dy = jax.tree.unflatten(structure, filled)
+        y, residuals = subject.fwd(*given)
+        named = {"y": y, "residuals": residuals}
+        found = {
+            f"{name}{jax.tree_util.keystr(path)}": leaf
+            for name, tree in named.items()
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+            if is_float(leaf)
+        }
+        cotangents = checked_backward(subject, given, residuals, dy)
+        return found | {_name(subject, leaf): d for leaf, d in zip(float_leaves(args), cotangents, strict=True)}
+
+    return _Case(args, dy, run, [jnp.asarray(leaves[position]) for position in positions])
+
+
+def _shape_of_y(subject: Subject, args: tuple[Any, ...]) -> Any:
+    try:
+        return jax.eval_shape(lambda: subject.fwd(*args)[0])
+    except jax.errors.JAXTypeError:  # it looks at values
+        return subject.fwd(*args)[0]
+
+
+def _name(subject: Subject, leaf: reference.Leaf) -> str:
+    return f"d{subject.arguments[leaf.argument]}{leaf.path}"
+
+
+def _numpy(found: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(leaf).astype(np.float64) for name, leaf in found.items()}
+
+
+def _jitted(case: _Case) -> dict[str, np.ndarray]:
+    return _numpy(jax.jit(case.run)(*case.floats))
+
+
+def _mapped(case: _Case) -> dict[str, np.ndarray]:
+    """Under vmap, the same twice: beside itself a row must come out as alone."""
+    both = _numpy(jax.jit(jax.vmap(case.run))(*(jnp.stack([leaf, leaf]) for leaf in case.floats)))
+    return {name: leaf[0] for name, leaf in both.items()}
+
+
+def _reference(subject: Subject, case: _Case, dtype: Any) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """The float64 reference at the same (rounded) inputs, and how far it moves with them by one unit of the dtype."""
+    high, dy = cast(case.args, jnp.float64), cast(case.dy, jnp.float64)
+    _, (ref,) = reference.pull(subject.primal, high, [dy])
+    moved = reference.movement(subject.primal, high, dy, ref)
+    unit = float(jnp.finfo(dtype).eps) / EPS
+    names = [_name(subject, leaf) for leaf in float_leaves(case.args)]
+    return dict(zip(names, ref, strict=True)), {
+        name: 4 * unit * m.max(initial=0) for name, m in zip(names, moved, strict=True)
+    }
+
+
+def _imprecise(
+    subject: Subject,
+    case: _Case,
+    dtype: Any,
+    eager: dict[str, np.ndarray],
+    refs: dict[str, np.ndarray],
+    conditioning: dict[str, float],
+) -> list[Finding]:
+    """err(hand) ≤ 2 err(autodiff in the same dtype) + 8u·scale + conditioning, both against float64."""
+    unit = float(jnp.finfo(dtype).eps)
+    _, (auto,) = reference.pull(subject.primal, case.args, [case.dy])
+    found = []
+    for leaf, machine_leaf in zip(float_leaves(case.args), auto, strict=True):
+        name = _name(subject, leaf)
+        ref, got = refs[name], eager[name]
+        hand, machine = (
+            float(np.abs(np.asarray(d, np.float64) - ref).max(initial=0)) for d in (got, machine_leaf)
+        )
+        scale = float(np.abs(ref).max(initial=0))
+        if not hand <= 2 * machine + 8 * unit * scale + conditioning[name]:
+            text = (
+                f"right in float64, but in {jnp.dtype(dtype).name} off by {hand / scale:.1e} of the "
+                f"largest entry, where autodiff in the same dtype is off by {machine / scale:.1e}"
+            )
+            mistake = "low-precision-accumulation" if math.isfinite(hand) else "not-finite"
+            found.append(Finding(subject.arguments[leaf.argument], leaf.path, mistake, text))
+    return found
+
+
+def _ulps(result: dict[str, np.ndarray], refs: dict[str, np.ndarray], dtype: Any) -> float:
+    unit = float(jnp.finfo(dtype).eps)
+    errors = [
+        np.abs(result[name] - ref).max(initial=0) / max(np.abs(ref).max(initial=0), 1e-300) for name, ref in refs.items()
+    ]
+    return float(max(errors, default=0) / unit)
+
+
+def _disagreements(
+    case: _Case, eager: dict[str, np.ndarray], compiled: dict[str, np.ndarray], mode: str
+) -> list[Finding]:
+    """Where compiled code differs from eager by more than rounding, and an eager run in float64 says that it errs."""
+    dtype = case.floats[0].dtype if case.floats else jnp.dtype(jnp.float64)
+    unit = float(jnp.finfo(dtype).eps)
+    apart = {
+        name: float(np.abs(compiled[name] - leaf).max(initial=0))
+        for name, leaf in eager.items()
+        if not _same(compiled[name], leaf, PARITY * unit * np.abs(leaf).max(initial=0))
+    }
+    if not apart:
+        return []
+    exact, nudged = (_exactly(case, nudge) for nudge in (0.0, unit))
+    found = []
+    for name, difference in apart.items():
+        moved = np.abs(nudged[name] - exact[name]).max(initial=0)
+        errors = [float(np.abs(side[name] - exact[name]).max(initial=0)) for side in (eager, compiled)]
+        scale = np.abs(exact[name]).max(initial=0)
+        if errors[1] <= 4 * errors[0] + PARITY * unit * scale + 4 * moved:
+            continue
+        text = (
+            f"under {mode} {name} differs from eager by {difference:.3g} in {dtype.name}; eager float64 says that "
+            f"{mode} is off by {errors[1]:.2g} and eager by {errors[0]:.1g}: the compiler is at fault, not the rule"
+        )
+        found.append(Finding("", name, "compiler-disagrees", text))
+    return found
+
+
+def _same(a: np.ndarray, b: np.ndarray, allowed: float) -> bool:
+    return bool(np.all((np.abs(a - b) <= allowed) | (a == b) | (np.isnan(a) & np.isnan(b))))
+
+
+def _exactly(case: _Case, nudge: float) -> dict[str, np.ndarray]:
+    """The same outputs, eagerly in float64, at inputs that are moved by ``nudge`` of themselves."""
+    rng = np.random.default_rng(7)
+    high = [jnp.asarray(leaf, jnp.float64) for leaf in case.floats]
+    return _numpy(case.run(*(leaf * (1 + nudge * rng.choice([-1, 1], size=leaf.shape)) for leaf in high)))
+
+
+def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> bool:
+    """Whether all arrays of forward and backward together hold more than ``most`` elements on this draw."""
+    case = _case(subject, draw, dtype)
+    jaxpr = jax.make_jaxpr(case.run)(*case.floats).jaxpr
+    return sum(math.prod(v.aval.shape) for eqn in jaxpr.eqns for v in eqn.outvars) > most
+
