@@ -324,3 +324,24 @@ def test_settings_that_cannot_work(changed, error, message):
     settings |= {"train": (X, LABELS)} | changed
     with pytest.raises(error, match=message):
         fit(**settings)
+
+
+def test_the_guard_names_the_step_though_jax_watches_for_nan_too():
+    """With jax_debug_nans JAX runs a failed call again, on arrays that were donated to it."""
+    sgd = optimizers.sgd(1e200)
+    with jax.debug_nans(True), pytest.raises(NonFiniteError, match=r"step \d+: the \w+ of params") as caught:
+        fit(NET, LOSS, sgd, parameters(), (X, LABELS), key=KEY, epochs=1, batch_size=5, progress=False)
+    assert caught.value.leaf.startswith("params")
+
+
+def test_gradients_have_the_dtype_of_their_parameters():
+    """Inputs wider than the parameters promote all that comes after them."""
+    with jax.numpy_dtype_promotion("standard"):
+        low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), parameters())
+        _, grads = value_and_grad(NET, LOSS)(low, X.astype(np.float32), LABELS, None)
+    assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_evaluate_wants_a_scalar_loss():
+    with pytest.raises(ShapeError, match=r"scalar loss; got shape \(\d+,\)"):
+        training.evaluate(NET, ops.sparse_softmax_cross_entropy(reduction="none"), {}, parameters(), (X, LABELS))

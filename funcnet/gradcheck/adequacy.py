@@ -49,9 +49,7 @@ def adequacy(subject: Subject, probes: Sequence[Probe]) -> Adequacy:
         for dy, ref, got in zip(p.dys, p.refs, p.gots, strict=True):
             if left:
                 allowed = allowed_error(ref, reference.movement(subject.primal, p.draw.args, dy, ref))
-                left = [
-                    (i, what) for i, what in left if (np.abs(MUTATIONS[what](got[i]) - ref[i]) <= allowed[i]).all()
-                ]
+                left = [(i, what) for i, what in left if (np.abs(MUTATIONS[what](got[i]) - ref[i]) <= allowed[i]).all()]
     leaves = float_leaves(probes[0].draw.args)
     names = [f"d{subject.arguments[leaf.argument]}{leaf.path}" for leaf in leaves]
     return Adequacy(len(mutants), tuple(f"{names[i]} {what}" for i, what in left))

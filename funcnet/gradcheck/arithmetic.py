@@ -7,7 +7,7 @@ derivation is wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -152,9 +152,7 @@ def _imprecise(
     for leaf, machine_leaf in zip(float_leaves(case.args), auto, strict=True):
         name = _name(subject, leaf)
         ref, got = refs[name], eager[name]
-        hand, machine = (
-            float(np.abs(np.asarray(d, np.float64) - ref).max(initial=0)) for d in (got, machine_leaf)
-        )
+        hand, machine = (float(np.abs(np.asarray(d, np.float64) - ref).max(initial=0)) for d in (got, machine_leaf))
         scale = float(np.abs(ref).max(initial=0))
         if not hand <= 2 * machine + 8 * unit * scale + conditioning[name]:
             text = (
@@ -169,7 +167,8 @@ def _imprecise(
 def _ulps(result: dict[str, np.ndarray], refs: dict[str, np.ndarray], dtype: Any) -> float:
     unit = float(jnp.finfo(dtype).eps)
     errors = [
-        np.abs(result[name] - ref).max(initial=0) / max(np.abs(ref).max(initial=0), 1e-300) for name, ref in refs.items()
+        np.abs(result[name] - ref).max(initial=0) / max(np.abs(ref).max(initial=0), 1e-300)
+        for name, ref in refs.items()
     ]
     return float(max(errors, default=0) / unit)
 
@@ -196,8 +195,8 @@ def _disagreements(
         if errors[1] <= 4 * errors[0] + PARITY * unit * scale + 4 * moved:
             continue
         text = (
-            f"under {mode} {name} differs from eager by {difference:.3g} in {dtype.name}; eager float64 says that "
-            f"{mode} is off by {errors[1]:.2g} and eager by {errors[0]:.1g}: the compiler is at fault, not the rule"
+            f"differs from eager by {difference:.3g} under {mode} in {dtype.name}; eager float64 says that {mode} is "
+            f"off by {errors[1]:.2g} and eager by {errors[0]:.1g}: the compiler is at fault, not the rule"
         )
         found.append(Finding("", name, "compiler-disagrees", text))
     return found
@@ -219,4 +218,3 @@ def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> 
     case = _case(subject, draw, dtype)
     jaxpr = jax.make_jaxpr(case.run)(*case.floats).jaxpr
     return sum(math.prod(v.aval.shape) for eqn in jaxpr.eqns for v in eqn.outvars) > most
-

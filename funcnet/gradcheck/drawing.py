@@ -95,4 +95,4 @@ def _survives(subject: Subject, draw: Draw) -> bool:
 
 def sizes_of(draw: Draw) -> str:
     """The sizes of a draw as a report shows them."""
-    return " ".join(f"{axis}={size}" for axis, size in draw.sizes.items()) or "shapes as given"
+    return " ".join(f"{axis}={size}" for axis, size in draw.sizes.items()) or "one shape"

@@ -38,7 +38,10 @@ def hull(subject: Subject, args: tuple[Any, ...], dy: Any) -> Hull | None:
     """
     f, floats = reference.of_floats(subject.primal, args)
     rng = np.random.default_rng(17)
-    directions = [[np.ones(np.shape(x)) for x in floats], *([rng.normal(size=np.shape(x)) for x in floats] for _ in "ab")]
+    directions = [
+        [np.ones(np.shape(x)) for x in floats],
+        *([rng.normal(size=np.shape(x)) for x in floats] for _ in "ab"),
+    ]
     points = [[x + sign * STEP * d for x, d in zip(floats, way, strict=True)] for way in directions for sign in (1, -1)]
     slopes = [[np.asarray(leaf) for leaf in jax.vjp(f, *point)[1](dy)] for point in [floats, *points]]
     if not finite(slopes):
@@ -143,6 +146,10 @@ def _convention(around: Hull, i: int, got: np.ndarray, kind: str) -> str | None:
     if not all(min(abs(s), abs(s - 0.5), abs(s - 1)) < 0.01 for s in share):
         return None
     if zeros:
-        named = {0.0: "takes the slope from below", 0.5: "takes the mean of both slopes", 1.0: "takes the slope from above"}
+        named = {
+            0.0: "takes the slope from below",
+            0.5: "takes the mean of both slopes",
+            1.0: "takes the slope from above",
+        }
         return named[at.pop()] if len(at) == 1 else None
     return {frozenset([0.5]): "is shared evenly", frozenset([0.0, 1.0]): "goes to one of the tied"}.get(frozenset(at))

@@ -57,7 +57,9 @@ def primitives(f: Callable[..., Any], floats: list[Any]) -> set[str]:
     while left:
         for eqn in left.pop().eqns:
             found.add(eqn.primitive.name)
-            inner = [part for value in eqn.params.values() for part in (value if isinstance(value, tuple) else (value,))]
+            inner = [
+                part for value in eqn.params.values() for part in (value if isinstance(value, tuple) else (value,))
+            ]
             left += [getattr(part, "jaxpr", part) for part in inner if hasattr(getattr(part, "jaxpr", part), "eqns")]
     return found
 

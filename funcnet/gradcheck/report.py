@@ -31,7 +31,8 @@ class Finding:
 
     def __str__(self) -> str:
         where = f"{_shown(self.file)}:{self.line}: {self.source}" if self.file and self.line is not None else None
-        lines = [f"d{self.argument}{self.leaf}: {self.mistake}: {self.explanation}", where, *self.evidence]
+        what = f"d{self.argument}{self.leaf}" if self.argument else self.leaf or "the rule"
+        lines = [f"{what}: {self.mistake}: {self.explanation}", where, *self.evidence]
         return "\n    ".join(line for line in lines if line)
 
 
