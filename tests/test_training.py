@@ -15,7 +15,7 @@ from funcnet import dense, dropout, ops, optimizers, serial, training
 from funcnet.training import NonFiniteError, fit, init_state, train_epoch, train_step, value_and_grad
 from funcnet.types import ShapeError
 from tests.cases import normal
-from tests.oracle import assert_close
+from tests.trees import assert_close
 
 NET = funcnet.models.mlp((13, 11), 5)
 LOSS = ops.sparse_softmax_cross_entropy()

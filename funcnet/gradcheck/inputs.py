@@ -71,7 +71,7 @@ def _from_symbol(symbol: str) -> Spec:
 def _axes(text: str) -> tuple[str, ...]:
     axes = tuple(text.split())
     for axis in axes:
-        if not (axis.isdigit() or axis.lstrip("*").isidentifier()):
+        if not (axis == "..." or axis.isdigit() or axis.lstrip("*").isidentifier()):
             raise InputError(f"an axis is a name, a *name or a number; got {axis!r} in {text!r}")
     return axes
 
@@ -85,6 +85,13 @@ def _from_hint(subject: str, name: str, hint: Any) -> Any:
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     if hasattr(hint, "dim_str") and hasattr(hint, "dtypes"):
         return Spec(_axes(hint.dim_str), _kind(hint.dtypes), below)
+    if hasattr(hint, "leaftype"):  # PyTree[Float[Array, "..."]]: as the parameters of a layer are
+        leaf = _from_hint(subject, name, hint.leaftype)
+        return (
+            {"w": leaf._replace(axes=("I", "O")), "b": leaf._replace(axes=("O",))}
+            if "..." in leaf.axes
+            else {"w": leaf}
+        )
     if typing.get_origin(hint) is tuple and Ellipsis not in typing.get_args(hint):
         return tuple(_from_hint(subject, name, part) for part in typing.get_args(hint))
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
@@ -111,7 +118,7 @@ def draws(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: s
         {name: (size,) for name, size in zip(names, table, strict=False)} for table in SIZES
     ]
     for name in names:
-        if name.startswith("*"):
+        if name.startswith(("*", "...")):
             tables[1][name] = (2, 3)
     if names:
         tables.append({**tables[0], names[0]: (1,)})
