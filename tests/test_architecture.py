@@ -22,6 +22,7 @@ WITHIN = {
         "reference",
         "backward",
         "decision",
+        "programs",
         "drawing",
         "kinks",
         "arithmetic",

@@ -15,6 +15,7 @@ from .backward import float_cotangents
 from .decision import Malformed, Probe
 from .drawing import Inputs, inputs_for, sizes_of
 from .inputs import Draw
+from .programs import compiled_probe
 from .reference import draw_cotangent, float_leaves
 from .report import Finding, Report
 from .subject import InputError, Subject, as_subject, cast, is_float
@@ -66,15 +67,15 @@ def check(
 def _probed(subject: Subject, draws: list[Draw], quick: bool) -> tuple[list[Probe], list[Finding]]:
     """The probes, and what is wrong with the laws of the cotangent. Raises Malformed."""
     probes = [decision.probe(subject, draws[0])]
-    if not (quick and probes[0].agrees):
-        probes += [decision.probe(subject, draw) for draw in draws[1:2]]
     if draws[0].domain == "given arrays" and not probes[0].agrees:
         probes = [kinks.excuse(subject, probes[0])]
     laws = decision.law_findings(subject, probes[0])
-    if not quick and all(
-        p.agrees for p in probes
-    ):  # what fails at size 1 alone says little of what fails at every size
-        probes += [decision.probe(subject, draw) for draw in draws[2:]]
+    if not probes[0].agrees:
+        return probes + [decision.probe(subject, draw) for draw in draws[1:2]], laws
+    for draw in () if quick else draws[1:]:
+        probes.append(compiled_probe(subject, draw) or decision.probe(subject, draw))
+        if not probes[-1].agrees:
+            break  # what fails at size 1 alone says little of what fails at every size
     return probes, laws
 
 

@@ -117,7 +117,7 @@ def errors_in_units(
     """The largest error of every leaf, in units of what is allowed; the dear term only where the cheap ones fail."""
 
     def units(moved: list[Any]) -> list[float]:
-        return [_ratio(np.abs(g - r), a) for g, r, a in zip(got, ref, allowed_error(ref, moved), strict=True)]
+        return [ratio(np.abs(g - r), a) for g, r, a in zip(got, ref, allowed_error(ref, moved), strict=True)]
 
     cheap = units([0.0] * len(ref))
     return cheap if max(cheap, default=0) <= 1 else units(reference.movement(subject.primal, args, dy, ref))
@@ -128,7 +128,7 @@ def allowed_error(ref: list[np.ndarray], moved: list[Any]) -> list[np.ndarray]:
     return [RELATIVE * np.abs(r) + ABSOLUTE * np.abs(r).max(initial=0) + 4 * m for r, m in zip(ref, moved, strict=True)]
 
 
-def _ratio(error: np.ndarray, allowed: np.ndarray) -> float:
+def ratio(error: np.ndarray, allowed: np.ndarray) -> float:
     if not np.isfinite(error).all():
         return float("inf")
     exact = error == 0

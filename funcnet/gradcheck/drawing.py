@@ -11,6 +11,7 @@ import numpy as np
 
 from ..types import Layer
 from .inputs import DOMAINS, Draw, draws, finite, many_rows, specs_of
+from .programs import jitted, pack, value
 from .subject import InputError, Subject, cast
 
 ROWS = 40_000  # where some faults of compilers show, and few rows do not
@@ -49,7 +50,7 @@ def inputs_for(
         found = Inputs([Draw(arrays, {}, "given arrays", seed)], None)
     else:
         return _drawn(subject, specs_of(subject, inputs, ranges), seed, sizes)
-    if not all(_is_finite(subject, draw) for draw in found.draws):
+    if not all(_is_finite(subject, draw, compiled=i > 0) for i, draw in enumerate(found.draws)):
         raise InputError(f"the forward of {subject.name} is not finite on the inputs")
     return found
 
@@ -57,7 +58,7 @@ def inputs_for(
 def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int]) -> Inputs:
     for domain in DOMAINS:
         found = draws(specs, seed, sizes, domain)
-        if all(_is_finite(subject, draw) for draw in found[:2]):
+        if all(_is_finite(subject, draw, compiled=i > 0) for i, draw in enumerate(found[:2])):
             kept = found[:2] + [draw for draw in found[2:] if _survives(subject, draw)]
             note = f"inputs were drawn as {domain}: others are not finite"
             return Inputs(kept, many_rows(specs, seed, sizes, domain, ROWS), () if domain == "normal" else (note,))
@@ -73,10 +74,15 @@ def _layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int, 
     return Draw(args, {"N": batch}, "normal" if training else "normal, inference", seed)
 
 
-def _is_finite(subject: Subject, draw: Draw) -> bool:
+def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
     args = cast(draw.args, jnp.float64)
+    packed = pack(args)
+    run = value(subject, packed.form)
     try:
-        y, _ = subject.fwd(*args)
+        try:
+            y = jitted(run)(*packed.arrays) if compiled else run(*packed.arrays)
+        except jax.errors.JAXTypeError:  # it looks at values
+            y = run(*packed.arrays)
     except Exception as error:
         text = str(error).splitlines()[0] if str(error) else ""
         raise InputError(
@@ -88,7 +94,7 @@ def _is_finite(subject: Subject, draw: Draw) -> bool:
 def _survives(subject: Subject, draw: Draw) -> bool:
     """Whether the forward can be had at all where its first axis is 1, which not every forward promises."""
     try:
-        return _is_finite(subject, draw)
+        return _is_finite(subject, draw, compiled=True)
     except InputError:
         return False
 

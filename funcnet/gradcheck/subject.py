@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -99,7 +100,15 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 
 def as_subject(target: Any, name: str | None = None) -> Subject:
-    """Whatever can be checked, brought to one form."""
+    """Whatever can be checked, brought to one form; each time the same, so that what was compiled is found again."""
+    try:
+        return _as_subject(target, name)
+    except TypeError:  # not hashable
+        return _as_subject.__wrapped__(target, name)
+
+
+@functools.lru_cache(maxsize=256)
+def _as_subject(target: Any, name: str | None) -> Subject:
     if isinstance(target, Layer):
         return from_layer(target, name)
     if isinstance(target, jax.custom_vjp):

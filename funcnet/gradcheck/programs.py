@@ -1,0 +1,141 @@
+"""A subject's forward, backward and reference as functions of arrays alone: compiled once, and found again."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .decision import Probe, allowed_error, checked_backward, ratio
+from .inputs import Draw
+from .reference import Leaf, draw_cotangent, float_leaves, of_floats
+from .subject import Subject, cast, is_float
+
+
+class Float0(NamedTuple):
+    """The cotangent of an integer output, which cannot be handed to a compiled function."""
+
+    shape: tuple[int, ...]
+
+
+class Packed(NamedTuple):
+    """A pytree taken apart: its arrays, and what tells how to put it together again."""
+
+    arrays: tuple[Any, ...]
+    form: Hashable
+
+    def floats(self) -> tuple[int | None, ...]:
+        """For ``vmap``: 0 for each floating array, None for the others."""
+        return tuple(0 if is_float(array) else None for array in self.arrays)
+
+
+def pack(tree: Any) -> Packed:
+    """Arrays apart from all else, which stays as it is: Python numbers, functions, absent cotangents."""
+    leaves, structure = jax.tree.flatten(tree)
+    fixed: list[Any] = []
+    arrays = []
+    for leaf in leaves:
+        if getattr(leaf, "dtype", None) == jax.dtypes.float0:
+            fixed.append(Float0(np.shape(leaf)))
+        elif hasattr(leaf, "dtype"):
+            fixed.append(None)
+            arrays.append(leaf)
+        else:
+            fixed.append((leaf,))
+    return Packed(tuple(arrays), (structure, tuple(fixed)))
+
+
+def unpack(form: Any, arrays: tuple[Any, ...]) -> Any:
+    """The pytree of ``pack``, with these arrays."""
+    structure, fixed = form
+    left = iter(arrays)
+    leaves = [
+        next(left) if f is None else np.zeros(f.shape, jax.dtypes.float0) if isinstance(f, Float0) else f[0]
+        for f in fixed
+    ]
+    return jax.tree.unflatten(structure, leaves)
+
+
+def cotangent_name(subject: Subject, leaf: Leaf) -> str:
+    """``dparams['w']``."""
+    return f"d{subject.arguments[leaf.argument]}{leaf.path}"
+
+
+@functools.lru_cache(maxsize=1024)
+def hand(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
+    """``(args, dy)``, packed, to the float leaves of y, of the residuals and of the cotangents, by name."""
+
+    def run(*arrays) -> dict[str, Any]:
+        args, dy = unpack(form, arrays)
+        y, residuals = subject.fwd(*args)
+        found = {
+            f"{name}{jax.tree_util.keystr(path)}": leaf
+            for name, tree in (("y", y), ("residuals", residuals))
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+            if is_float(leaf)
+        }
+        cotangents = checked_backward(subject, args, residuals, dy)
+        return found | {
+            cotangent_name(subject, leaf): d for leaf, d in zip(float_leaves(args), cotangents, strict=True)
+        }
+
+    return run
+
+
+@functools.lru_cache(maxsize=1024)
+def truth(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
+    """``(args, dy)``, packed, to the reference of every cotangent, by name."""
+
+    def run(*arrays) -> dict[str, Any]:
+        args, dy = unpack(form, arrays)
+        f, floats = of_floats(subject.primal, args)
+        _, pull = jax.vjp(f, *floats)
+        return {cotangent_name(subject, leaf): d for leaf, d in zip(float_leaves(args), pull(dy), strict=True)}
+
+    return run
+
+
+@functools.lru_cache(maxsize=2048)
+def jitted(run: Callable[..., Any], mapped: tuple[int | None, ...] | None = None) -> Callable[..., Any]:
+    """``run`` under jit, and within it under vmap over those of its arguments."""
+    return jax.jit(run if mapped is None else jax.vmap(run, in_axes=mapped))
+
+
+@functools.lru_cache(maxsize=1024)
+def value(subject: Subject, form: Hashable) -> Callable[..., Any]:
+    """``args``, packed, to y."""
+    return lambda *arrays: subject.fwd(*unpack(form, arrays))[0]
+
+
+def shape_of_y(subject: Subject, args: tuple[Any, ...]) -> Any:
+    """What the forward returns, as shapes and dtypes where it can be traced."""
+    packed = pack(args)
+    try:
+        return jax.eval_shape(value(subject, packed.form), *packed.arrays)
+    except jax.errors.JAXTypeError:  # it looks at values
+        return subject.fwd(*args)[0]
+
+
+def compiled_probe(subject: Subject, draw: Draw) -> Probe | None:
+    """A probe whose two sides are compiled, which is faster; None unless they agree: compiled code blames nobody.
+
+    Forward and backward are one program and the reference another, so that no error of the compiler is in both.
+    """
+    args = cast(draw.args, jnp.float64)
+    names = [cotangent_name(subject, leaf) for leaf in float_leaves(args)]
+    try:
+        y = shape_of_y(subject, args)
+        dy = draw_cotangent(y, np.random.default_rng([draw.seed, 3]))
+        packed = pack((args, dy))
+        sides = [jitted(run(subject, packed.form))(*packed.arrays) for run in (hand, truth)]
+    except Exception:  # whatever it is, the eager probe says it better
+        return None
+    gots, refs = ([np.asarray(side[name]) for name in names] for side in sides)
+    allowed = allowed_error(refs, [0.0] * len(refs))
+    excess = [ratio(np.abs(got - ref), a) for got, ref, a in zip(gots, refs, allowed, strict=True)]
+    right = all(np.isfinite(ref).all() for ref in refs) and max(excess, default=0) <= 1
+    return Probe(draw._replace(args=args), y, None, [dy], [refs], [gots], [excess]) if right else None
