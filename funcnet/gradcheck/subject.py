@@ -101,14 +101,15 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 def as_subject(target: Any, name: str | None = None) -> Subject:
     """Whatever can be checked, brought to one form; each time the same, so that what was compiled is found again."""
+    rule = getattr(target, "fwd", None), getattr(target, "bwd", None)  # a custom_vjp may be given others later
     try:
-        return _as_subject(target, name)
+        return _as_subject(target, name, rule)
     except TypeError:  # not hashable
-        return _as_subject.__wrapped__(target, name)
+        return _as_subject.__wrapped__(target, name, rule)
 
 
 @functools.lru_cache(maxsize=256)
-def _as_subject(target: Any, name: str | None) -> Subject:
+def _as_subject(target: Any, name: str | None, rule: tuple[Any, Any]) -> Subject:
     if isinstance(target, Layer):
         return from_layer(target, name)
     if isinstance(target, jax.custom_vjp):
