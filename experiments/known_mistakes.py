@@ -78,7 +78,7 @@ class Judged(NamedTuple):
             "as_it_must": self.as_it_must,
             "named": self.named,
             "seconds": self.seconds,
-            "report": self.published.to_dict(),
+            "findings": [dataclasses.asdict(finding) for finding in self.published.findings],
         }
 
 

@@ -1,9 +1,10 @@
 """The checker beside those of JAX and PyTorch.
 
 Wrong backwards are planted in common rules, and given to the checker of funcnet, to jax.test_util.check_grads in
-float32 and in float64, and to torch.autograd.gradcheck, each as its own documentation calls it, at the same arrays.
-Shows what each catches and names, which right backwards it takes for wrong, and how long it takes; and what a wrong
-backward does to a loss curve. To be run from the root of the repository, as the mistakes are those of its tests.
+float32 and in float64, and to torch.autograd.gradcheck, each as its documentation calls it, with its own tolerances.
+funcnet draws inputs; the others get the first of them. Shows what each catches and names, which right backwards it
+takes for wrong, and how long it takes; and what a wrong backward does to a loss curve. To be run from the root of the
+repository, as most of the mistakes are those of its tests.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import jax.test_util
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 import funcnet
 from funcnet import Rule, data, gradcheck
@@ -190,8 +191,8 @@ def by_torch(rule: Rule, case: Case, seed: int) -> Answer:
 
 CHECKERS: dict[str, Callable[[Rule, Case, int], Answer]] = {
     "funcnet": by_funcnet,
-    "check_grads, float32": functools.partial(by_check_grads, jnp.float32),
-    "check_grads, float64": functools.partial(by_check_grads, jnp.float64),
+    "check_grads f32": functools.partial(by_check_grads, jnp.float32),
+    "check_grads f64": functools.partial(by_check_grads, jnp.float64),
     "torch gradcheck": by_torch,
 }
 
@@ -288,12 +289,14 @@ def summary(rows: list[dict[str, Any]], chosen: list[Case], first: dict[str, lis
 
 
 def tables(rows: list[dict[str, Any]], chosen: list[Case], figures: dict[str, dict[str, Any]]) -> Iterator[Table]:
-    each = Table("the mistake", *CHECKERS, box=None, pad_edge=False)
+    each = Table(Column("the mistake", no_wrap=True), *CHECKERS, box=None, pad_edge=False)
+    each.caption = "- not caught; (!) the right backward is taken for wrong as well"
+    each.caption_justify = "left"
     for row in rows:
         answers = [(row[f"{name}: wrong"], row[f"{name}: right"]) for name in CHECKERS]
         said = [(w["mistake"] or "caught") if w["caught"] else "-" for w, _ in answers]
-        alarm = [", and the right one" if r["caught"] else "" for _, r in answers]
-        each.add_row(row["case"], *map("".join, zip(said, alarm, strict=True)))
+        alarms = [" (!)" if r["caught"] else "" for _, r in answers]
+        each.add_row(row["case"].replace("_", " "), *map("".join, zip(said, alarms, strict=True)))
     yield each
     total = Table("", *CHECKERS, box=None, pad_edge=False)
     lines = {
@@ -327,7 +330,8 @@ def main(config: Config, out: Path) -> None:
     figures = summary(rows, chosen, first)
     console = Console(width=130, highlight=False, markup=False)
     for table in tables(rows, chosen, figures):
-        console.print(table, "")
+        console.print(table)
+        print()
     curves = loss_curves(next(case for case in cases() if case.name == "mlp_slope_fed_the_output"))
     print("tanh′ taken at the output, in a network on digits: training loss {wrong_loss:.3f}, test accuracy "
           "{wrong_accuracy:.3f}; right: {right_loss:.3f}, {right_accuracy:.3f}".format(**curves))  # fmt: skip
