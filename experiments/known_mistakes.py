@@ -1,4 +1,4 @@
-"""Published mistakes, found and named: the gallery.
+"""Published mistakes, found and named.
 
 Introductions to neural networks "from scratch" get gradients wrong. Here each mistake stands as it was published beside
 the gradient that is right, and the checker judges both: it must call the right one correct, and must not call the
