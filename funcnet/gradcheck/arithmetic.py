@@ -217,4 +217,4 @@ def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> 
     """Whether all arrays of forward and backward together hold more than ``most`` elements on this draw."""
     case = _case(subject, draw, dtype)
     jaxpr = jax.make_jaxpr(case.run)(*case.floats).jaxpr
-    return sum(math.prod(v.aval.shape) for eqn in jaxpr.eqns for v in eqn.outvars) > most
+    return sum(math.prod(v.aval.shape) for eqn in reference.equations(jaxpr) for v in eqn.outvars) > most

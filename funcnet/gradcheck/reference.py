@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -53,15 +53,19 @@ def primitives(f: Callable[..., Any], floats: list[Any]) -> set[str]:
         jaxpr = jax.make_jaxpr(f)(*floats)
     except jax.errors.JAXTypeError:
         return set()
-    found, left = set(), [jaxpr.jaxpr]
+    return {eqn.primitive.name for eqn in equations(jaxpr.jaxpr)}
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Every equation of a jaxpr, at any depth."""
+    left = [jaxpr]
     while left:
         for eqn in left.pop().eqns:
-            found.add(eqn.primitive.name)
+            yield eqn
             inner = [
                 part for value in eqn.params.values() for part in (value if isinstance(value, tuple) else (value,))
             ]
             left += [getattr(part, "jaxpr", part) for part in inner if hasattr(getattr(part, "jaxpr", part), "eqns")]
-    return found
 
 
 def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> tuple[Any, list[list[np.ndarray]]]:
