@@ -214,7 +214,22 @@ def _exactly(case: _Case, nudge: float) -> dict[str, np.ndarray]:
 
 
 def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> bool:
-    """Whether all arrays of forward and backward together hold more than ``most`` elements on this draw."""
+    """Whether the draw with many rows is beyond us: all arrays of forward and backward together hold more than ``most``
+    elements, or a Python loop over the rows writes further equations for each, which takes minutes to trace."""
+    few, more = 8, 16
+    unrolled = len(_equations(subject, _cut(draw, more), dtype)) - len(_equations(subject, _cut(draw, few), dtype))
+    if unrolled >= more - few:
+        return True
+    return sum(math.prod(v.aval.shape) for eqn in _equations(subject, draw, dtype) for v in eqn.outvars) > most
+
+
+def _equations(subject: Subject, draw: Draw, dtype: Any) -> list[Any]:
     case = _case(subject, draw, dtype)
-    jaxpr = jax.make_jaxpr(case.run)(*case.floats).jaxpr
-    return sum(math.prod(v.aval.shape) for eqn in reference.equations(jaxpr) for v in eqn.outvars) > most
+    return list(reference.equations(jax.make_jaxpr(case.run)(*case.floats).jaxpr))
+
+
+def _cut(draw: Draw, rows: int) -> Draw:
+    """The draw with fewer rows, for tracing alone: integers may be out of range."""
+    many = next(iter(draw.sizes.values()))
+    cut = lambda leaf: leaf[tuple(slice(rows if size == many else size) for size in leaf.shape)]  # noqa: E731
+    return draw._replace(args=jax.tree.map(cut, draw.args))
