@@ -6,6 +6,7 @@ derivation is wrong.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -47,26 +48,38 @@ class _Case(NamedTuple):
 
 
 def judge(subject: Subject, draw: Draw, dtype: Any) -> Arithmetic:
-    """Compares the cotangents with float64, and jit and vmap with eager, at one draw in one dtype."""
-    case = _case(subject, draw, dtype)
+    """Compares the cotangents with float64, and jit and vmap with eager, at one draw in one dtype.
+
+    Where the forward or autodiff of it does not run in that dtype there is nothing to compare, and nobody to blame.
+    """
+    named = jnp.dtype(dtype).name
+    try:
+        case = _case(subject, draw, dtype)
+        _, (auto,) = reference.pull(subject.primal, case.args, [case.dy])
+    except Exception as error:
+        return Arithmetic([], [], [], {}, [f"jax.vjp of the forward does not run in {named}: {_said(error)}"])
     try:
         eager = _numpy(case.run(*case.floats))
     except Malformed as malformed:
-        return Arithmetic(malformed.findings, [], [], {}, [])
+        found = [dataclasses.replace(f, explanation=f"in {named}, {f.explanation}") for f in malformed.findings]
+        return Arithmetic(found, [], [], {}, [])
     refs, conditioning = _reference(subject, case, dtype)
-    imprecise = [] if dtype == jnp.float64 else _imprecise(subject, case, dtype, eager, refs, conditioning)
+    imprecise = [] if dtype == jnp.float64 else _imprecise(subject, case, dtype, eager, auto, refs, conditioning)
     results, notes = {"eager": eager}, []
     compiler: list[Finding] = []
     for mode, compiled in (("jit", _jitted), ("vmap", _mapped)):
         try:
             results[mode] = compiled(case)
         except Exception as error:
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            notes.append(f"could not be run under {mode} in {jnp.dtype(dtype).name}: {said}")
+            notes.append(f"could not be run under {mode} in {named}: {_said(error)}")
             continue
         compiler += _disagreements(case, eager, results[mode], mode)
     ulps = {mode: _ulps(result, refs, dtype) for mode, result in results.items()}
     return Arithmetic([], imprecise, compiler, ulps, notes)
+
+
+def _said(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def rows_disagree(subject: Subject, draw: Draw, dtype: Any) -> list[Finding]:
@@ -142,12 +155,12 @@ def _imprecise(
     case: _Case,
     dtype: Any,
     eager: dict[str, np.ndarray],
+    auto: list[np.ndarray],
     refs: dict[str, np.ndarray],
     conditioning: dict[str, float],
 ) -> list[Finding]:
     """err(hand) ≤ 2 err(autodiff in the same dtype) + 8u·scale + conditioning, both against float64."""
     unit = float(jnp.finfo(dtype).eps)
-    _, (auto,) = reference.pull(subject.primal, case.args, [case.dy])
     found = []
     for leaf, machine_leaf in zip(float_leaves(case.args), auto, strict=True):
         name = _name(subject, leaf)
