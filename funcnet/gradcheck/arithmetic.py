@@ -6,6 +6,7 @@ derivation is wrong.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -47,26 +48,38 @@ class _Case(NamedTuple):
 
 
 def judge(subject: Subject, draw: Draw, dtype: Any) -> Arithmetic:
-    """Compares the cotangents with float64, and jit and vmap with eager, at one draw in one dtype."""
-    case = _case(subject, draw, dtype)
+    """Compares the cotangents with float64, and jit and vmap with eager, at one draw in one dtype.
+
+    Where the forward or autodiff of it does not run in that dtype there is nothing to compare, and nobody to blame.
+    """
+    named = jnp.dtype(dtype).name
     try:
-        eager = _eager(case)
-    except Malformed as malformed:
-        return Arithmetic(malformed.findings, [], [], {}, [])
-    refs, conditioning = _reference(subject, case, dtype)
-    imprecise = [] if dtype == jnp.float64 else _imprecise(subject, case, dtype, eager, refs, conditioning)
+        case = _case(subject, draw, dtype)
+        try:
+            eager = _eager(case)
+        except Malformed as malformed:
+            reference.pull(subject.primal, case.args, [case.dy])
+            found = [dataclasses.replace(f, explanation=f"in {named}, {f.explanation}") for f in malformed.findings]
+            return Arithmetic(found, [], [], {}, [])
+        refs, conditioning = _reference(subject, case, dtype)
+        imprecise = [] if dtype == jnp.float64 else _imprecise(subject, case, dtype, eager, refs, conditioning)
+    except Exception as error:
+        return Arithmetic([], [], [], {}, [f"jax.vjp of the forward does not run in {named}: {_said(error)}"])
     results, notes = {"eager": eager}, []
     compiler: list[Finding] = []
     for mode, compiled in (("jit", _jitted), ("vmap", _mapped)):
         try:
             results[mode] = compiled(case)
         except Exception as error:
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            notes.append(f"could not be run under {mode} in {jnp.dtype(dtype).name}: {said}")
+            notes.append(f"could not be run under {mode} in {named}: {_said(error)}")
             continue
         compiler += _disagreements(case, eager, results[mode], mode)
     ulps = {mode: _ulps(result, refs, dtype) for mode, result in results.items()}
     return Arithmetic([], imprecise, compiler, ulps, notes)
+
+
+def _said(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def rows_disagree(subject: Subject, draw: Draw, dtype: Any) -> list[Finding]:
@@ -198,10 +211,28 @@ def _exactly(case: _Case, nudge: float) -> dict[str, np.ndarray]:
 
 
 def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> bool:
-    """Whether all arrays of forward and backward together hold more than ``most`` elements on this draw."""
+    """Whether the draw with many rows is beyond us: all arrays of forward and backward together hold more than ``most``
+    elements, or a Python loop over the rows writes further equations for each, which takes minutes to trace."""
+    few, more = 8, 16
+    unrolled = len(_equations(subject, _cut(draw, more), dtype)) - len(_equations(subject, _cut(draw, few), dtype))
+    if unrolled >= more - few:
+        return True
     y = shape_of_y(subject, cast(draw.args, dtype))
     if sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(y)) > most:
         return True  # and not even a cotangent is drawn
+    return sum(math.prod(v.aval.shape) for eqn in _equations(subject, draw, dtype) for v in eqn.outvars) > most
+
+
+def _equations(subject: Subject, draw: Draw, dtype: Any) -> list[Any]:
     case = _case(subject, draw, dtype)
-    jaxpr = jax.make_jaxpr(case.run)(*case.packed.arrays).jaxpr
-    return sum(math.prod(v.aval.shape) for eqn in jaxpr.eqns for v in eqn.outvars) > most
+    return list(reference.equations(jax.make_jaxpr(case.run)(*case.packed.arrays).jaxpr))
+
+
+def _cut(draw: Draw, rows: int) -> Draw:
+    """The draw with fewer rows, for tracing alone: integers may be out of range."""
+    many = next(iter(draw.sizes.values()))
+
+    def cut(leaf):
+        return leaf[tuple(slice(rows if size == many else size) for size in leaf.shape)]
+
+    return draw._replace(args=jax.tree.map(cut, draw.args))

@@ -43,7 +43,7 @@ def hull(subject: Subject, args: tuple[Any, ...], dy: Any) -> Hull | None:
         *([rng.normal(size=np.shape(x)) for x in floats] for _ in "ab"),
     ]
     points = [[x + sign * STEP * d for x, d in zip(floats, way, strict=True)] for way in directions for sign in (1, -1)]
-    slopes = [[np.asarray(leaf) for leaf in jax.vjp(f, *point)[1](dy)] for point in [floats, *points]]
+    slopes = [[np.asarray(leaf) for leaf in reference.vjp(f, *point)[1](dy)] for point in [floats, *points]]
     if not finite(slopes):
         return None
     stacked = [np.stack(leaves) for leaves in zip(*slopes, strict=True)]

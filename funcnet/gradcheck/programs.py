@@ -12,7 +12,7 @@ import numpy as np
 
 from .decision import Probe, allowed_error, checked_backward, ratio
 from .inputs import Draw
-from .reference import Leaf, draw_cotangent, float_leaves, of_floats
+from .reference import Leaf, draw_cotangent, float_leaves, of_floats, vjp
 from .subject import Subject, cast, is_float
 
 
@@ -93,7 +93,7 @@ def truth(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
     def run(*arrays) -> dict[str, Any]:
         args, dy = unpack(form, arrays)
         f, floats = of_floats(subject.primal, args)
-        _, pull = jax.vjp(f, *floats)
+        _, pull = vjp(f, *floats)
         return {cotangent_name(subject, leaf): d for leaf, d in zip(float_leaves(args), pull(dy), strict=True)}
 
     return run

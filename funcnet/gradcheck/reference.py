@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -53,22 +53,56 @@ def primitives(f: Callable[..., Any], floats: list[Any]) -> set[str]:
         jaxpr = jax.make_jaxpr(f)(*floats)
     except jax.errors.JAXTypeError:
         return set()
-    found, left = set(), [jaxpr.jaxpr]
+    return {eqn.primitive.name for eqn in equations(jaxpr.jaxpr)}
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Every equation of a jaxpr, at any depth."""
+    left = [jaxpr]
     while left:
         for eqn in left.pop().eqns:
-            found.add(eqn.primitive.name)
+            yield eqn
             inner = [
                 part for value in eqn.params.values() for part in (value if isinstance(value, tuple) else (value,))
             ]
             left += [getattr(part, "jaxpr", part) for part in inner if hasattr(getattr(part, "jaxpr", part), "eqns")]
-    return found
 
 
 def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> tuple[Any, list[list[np.ndarray]]]:
     """y, and for every cotangent the reference for every differentiable leaf."""
     f, floats = of_floats(primal, args)
-    y, vjp = jax.vjp(f, *floats)
-    return y, [[np.asarray(leaf) for leaf in vjp(dy)] for dy in dys]
+    y, pullback = vjp(f, *floats)
+    return y, [[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys]
+
+
+def vjp(f: Callable[..., Any], *floats: Any) -> tuple[Any, Callable[[Any], Sequence[Any]]]:
+    """``jax.vjp``, and by forward mode where ``f`` holds a ``while`` loop, which has no reverse."""
+    y, reverse = jax.vjp(f, *floats)
+
+    def pullback(dy):
+        try:
+            return reverse(dy)
+        except ValueError as error:
+            if "Reverse-mode differentiation does not work" not in str(error):
+                raise
+            return [_along_units(f, floats, i, dy) for i in range(len(floats))]
+
+    return y, pullback
+
+
+def _along_units(f: Callable[..., Any], floats: Sequence[Any], i: int, dy: Any) -> Any:
+    """⟨dy, ∂y⟩ along every unit vector of one argument."""
+    x = floats[i]
+
+    def slope(unit):
+        still = [jnp.zeros_like(leaf) for leaf in floats]
+        still[i] = unit
+        _, moved = jax.jvp(f, tuple(floats), tuple(still))
+        pairs = zip(jax.tree.leaves(dy), jax.tree.leaves(moved), strict=True)
+        return sum(jnp.vdot(d, m) for d, m in pairs if is_float(d))
+
+    units = jnp.eye(x.size, dtype=x.dtype).reshape(-1, *x.shape)
+    return jax.vmap(slope)(units).astype(x.dtype).reshape(x.shape)
 
 
 def movement(primal: Callable[..., Any], args: tuple[Any, ...], dy: Any, ref: list[np.ndarray]) -> list[np.ndarray]:
@@ -78,8 +112,8 @@ def movement(primal: Callable[..., Any], args: tuple[Any, ...], dy: Any, ref: li
     for sign in (1, -1):
         rng = np.random.default_rng(7)
         nudged = [leaf * (1 + sign * EPS * rng.choice([-1, 1], size=np.shape(leaf))) for leaf in floats]
-        _, vjp = jax.vjp(f, *nudged)
-        for i, leaf in enumerate(vjp(dy)):
+        _, pullback = vjp(f, *nudged)
+        for i, leaf in enumerate(pullback(dy)):
             moved[i] = np.maximum(moved[i], np.abs(np.asarray(leaf) - ref[i]))
     return moved
 
