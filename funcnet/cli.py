@@ -18,11 +18,11 @@ import jax.numpy as jnp
 
 from .discovery import Found, TargetError, find, find_named, first_line, opened
 from .gradcheck import InputError, Report, check
+from .gradcheck.report import STYLES
 from .progress import step_progress
 from .types import Layer
 
 DTYPES = {"float64": jnp.float64, "float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
-STYLES = {"correct": "green", "wrong": "bold red", "imprecise": "yellow", "inconclusive": "yellow"}
 CANNOT, LEFT_OUT = "cannot be checked", "left out"
 
 DESCRIPTION = """\
@@ -193,7 +193,8 @@ def _show(results: Sequence[Checked]) -> None:
     console.print(table)
     for result in results:
         if result.report and result.verdict != "correct":
-            console.print(f"\n{result.report}", soft_wrap=True)
+            console.print()
+            console.print(result.report, soft_wrap=True)
     lines = [f"{r.verdict}: {r.name}: {r.reason}" for r in results if not r.report]
     counts = Counter(result.verdict for result in results if result.report)
     lines.append(", ".join(f"{counts[verdict]} {verdict}" for verdict in STYLES if counts[verdict]))

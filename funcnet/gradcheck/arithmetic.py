@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import reference
+from .compiled import cotangent_name, hand, jitted, shape_of_y
 from .decision import Malformed
 from .inputs import Draw
-from .programs import Packed, cotangent_name, hand, jitted, pack, shape_of_y
+from .packing import Packed, pack
 from .reference import EPS, draw_cotangent, float_leaves
 from .report import Finding
 from .subject import Subject, cast, is_float

@@ -12,13 +12,14 @@ import numpy as np
 
 from . import adequacy, arithmetic, attribution, decision, hypotheses, kinks, reference
 from .backward import float_cotangents
+from .compiled import compiled_probe
 from .decision import Malformed, Probe
 from .drawing import Inputs, inputs_for, sizes_of
 from .inputs import Draw
-from .programs import compiled_probe
 from .reference import draw_cotangent, float_leaves
 from .report import Finding, Report
 from .subject import InputError, Subject, as_subject, cast, is_float
+from .widening import casts_down, widened
 
 DTYPES = (jnp.float32, jnp.bfloat16, jnp.float16)
 
@@ -51,6 +52,10 @@ def check(
         given = inputs_for(subject, target, inputs, in_shape, sizes or {}, ranges or {}, seed)
         described = tuple(f"{sizes_of(d)} {d.domain}, seed {d.seed}" for d in given.draws)
         report = Report(subject.name, "correct", (), {}, described[:1] if quick else described, given.notes)
+        as_given = subject
+        if _casts_down(subject, given.draws[0]):
+            subject = widened(subject)
+            report = report.but(notes=["it computes in narrower floats than it is given: judged with all in float64"])
         try:
             probes, laws = _probed(subject, given.draws, quick)
         except Malformed as malformed:
@@ -61,7 +66,17 @@ def check(
         laws = _before_laws(subject, probes, laws)
         if findings := laws + _explained(subject, probes, {(f.argument, f.leaf) for f in laws}):
             return report.but("wrong", findings)
-        return _beyond_the_derivation(subject, given._replace(rows=None) if quick else given, probes, dtypes, report)
+        given = given._replace(rows=None) if quick else given
+        return _beyond_the_derivation(subject, as_given, given, probes, dtypes, report)
+
+
+def _casts_down(subject: Subject, draw: Draw) -> bool:
+    """Whether forward or backward compute in less than float64 when they are given float64."""
+    args = cast(draw.args, jnp.float64)
+    if casts_down(lambda *args: subject.fwd(*args)[0], *args):
+        return True
+    y, residuals = subject.fwd(*args)
+    return casts_down(subject.bwd, residuals, y)
 
 
 def _probed(subject: Subject, draws: list[Draw], quick: bool) -> tuple[list[Probe], list[Finding]]:
@@ -80,20 +95,24 @@ def _probed(subject: Subject, draws: list[Draw], quick: bool) -> tuple[list[Prob
 
 
 def _beyond_the_derivation(
-    subject: Subject, given: Inputs, probes: list[Probe], dtypes: Sequence[Any], report: Report
+    subject: Subject, as_given: Subject, given: Inputs, probes: list[Probe], dtypes: Sequence[Any], report: Report
 ) -> Report:
-    """The derivation is right: what it does at kinks, in each dtype, and when it is compiled; how sure this is."""
+    """The derivation is right: what it does at kinks, in each dtype, and when it is compiled; how sure this is.
+
+    The arithmetic is that of ``as_given``; what computes in float32 has none in float64.
+    """
     first = given.draws[0]
     at_kinks, conventions = kinks.kink_findings(subject, first)
     if at_kinks:
         return report.but("wrong", at_kinks)
-    judged = {jnp.dtype(dtype).name: arithmetic.judge(subject, first, dtype) for dtype in (jnp.float64, *dtypes)}
+    tried = (*((jnp.float64,) if subject is as_given else ()), *dtypes)
+    judged = {jnp.dtype(dtype).name: arithmetic.judge(as_given, first, dtype) for dtype in tried}
     malformed, imprecise, compiler, notes = (
         [item for one in judged.values() for item in getattr(one, field)]
         for field in ("malformed", "imprecise", "compiler", "notes")
     )
-    if given.rows and dtypes and not notes and not arithmetic.too_large(subject, given.rows, dtypes[0]):
-        compiler += arithmetic.rows_disagree(subject, given.rows, dtypes[0])
+    if given.rows and dtypes and not notes and not arithmetic.too_large(as_given, given.rows, dtypes[0]):
+        compiler += arithmetic.rows_disagree(as_given, given.rows, dtypes[0])
         report = report.but(probes=(f"{sizes_of(given.rows)} under jit in {jnp.dtype(dtypes[0]).name}",))
     adequate = adequacy.adequacy(subject, probes)
     missed = [f"the probes would not have seen {mutant}" for mutant in adequate.survivors]
@@ -143,9 +162,11 @@ def _doubts(subject: Subject, probes: Sequence[Probe]) -> list[str]:
     if invisible := _below_sight(subject, p):
         return invisible
     audits = reference.audit(subject.primal, p.draw.args, p.dys[0], p.refs[0])
+    inside = reference.custom_derivatives(*reference.of_floats(subject.primal, p.draw.args))
+    suspect = f"; the forward calls {', '.join(inside)}, whose own derivative may be wrong" if inside else ""
     return [
         f"for {subject.arguments[leaf.argument]}{leaf.path} autodiff says {a.autodiff:.6g} along a random direction, "
-        f"and differences {a.slope:.6g} ± {a.uncertainty:.1g}: the reference itself is in doubt"
+        f"and differences {a.slope:.6g} ± {a.uncertainty:.1g}: the reference itself is in doubt" + suspect
         for leaf, a in zip(float_leaves(p.draw.args), audits, strict=True)
         if a.disagree
     ]

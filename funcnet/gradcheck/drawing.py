@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..types import Layer
+from .compiled import jitted, value
 from .inputs import DOMAINS, Draw, draws, finite, many_rows, specs_of
-from .programs import jitted, pack, value
+from .packing import pack
 from .subject import InputError, Subject, cast
 
 ROWS = 40_000  # where some faults of compilers show, and few rows do not

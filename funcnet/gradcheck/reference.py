@@ -56,6 +56,15 @@ def primitives(f: Callable[..., Any], floats: list[Any]) -> set[str]:
     return {eqn.primitive.name for eqn in equations(jaxpr.jaxpr)}
 
 
+def custom_derivatives(f: Callable[..., Any], floats: list[Any]) -> list[str]:
+    """The names of the functions with a ``custom_jvp`` or ``custom_vjp`` of their own that ``f`` calls."""
+    found = []
+    for eqn in equations(jax.make_jaxpr(f)(*floats).jaxpr):
+        if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
+            found.append(str(getattr(eqn.params["call_jaxpr"].jaxpr.debug_info, "func_name", "a custom derivative")))
+    return list(dict.fromkeys(found))
+
+
 def equations(jaxpr: Any) -> Iterator[Any]:
     """Every equation of a jaxpr, at any depth."""
     left = [jaxpr]

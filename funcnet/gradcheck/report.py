@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 Verdict = Literal["correct", "wrong", "imprecise", "inconclusive"]
+STYLES = {"correct": "green", "wrong": "bold red", "imprecise": "yellow", "inconclusive": "yellow"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,16 @@ class Report:
         if self.adequacy is not None:
             lines.append(f"  adequacy: {self.adequacy:.0%} of the mutants of this backward would have been caught")
         return "\n".join(lines)
+
+    def __rich__(self) -> Any:
+        """The same in colour, where ``rich`` prints it on a terminal."""
+        from rich.text import Text
+
+        text = Text(str(self))
+        text.highlight_words([self.verdict.upper()], STYLES[self.verdict])
+        text.highlight_words([finding.mistake for finding in self.findings], "bold")
+        text.highlight_words([finding.source for finding in self.findings if finding.source], "cyan")
+        return text
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON can hold it."""

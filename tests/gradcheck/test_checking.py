@@ -97,6 +97,18 @@ def test_autodiff_that_is_wrong_is_not_blamed_on_the_rule():
     assert "too small for differences to see" in report.notes[0]
 
 
+def test_a_wrong_derivative_inside_the_forward_is_not_blamed_on_the_rule():
+    @jax.custom_vjp
+    def square(x):
+        return x * x
+
+    square.defvjp(lambda x: (x * x, x), lambda x, dy: (x * dy,))  # without the 2
+    rule = Rule(lambda x: (jnp.sin(square(x)), x), lambda x, dy: (dy * jnp.cos(x * x) * 2 * x,))
+    report = gradcheck.check(rule, "N D")
+    assert report.verdict == "inconclusive"
+    assert "the forward calls square, whose own derivative may be wrong" in report.notes[0]
+
+
 def test_custom_vjp_is_compared_with_its_primal():
     f = jax.custom_vjp(lambda x, w: jnp.sin(x) * w)
     f.defvjp(lambda x, w: (jnp.sin(x) * w, (x, w)), lambda r, dy: (dy * jnp.cos(r[0]) * r[1], dy * jnp.sin(r[0])))
