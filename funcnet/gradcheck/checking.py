@@ -53,10 +53,10 @@ def check(
         described = tuple(f"{sizes_of(d)} {d.domain}, seed {d.seed}" for d in given.draws)
         report = Report(subject.name, "correct", (), {}, described[:1] if quick else described, given.notes)
         as_given = subject
-        if _casts_down(subject, given.draws[0]):
-            subject = widened(subject)
-            report = report.but(notes=["it computes in narrower floats than it is given: judged with all in float64"])
         try:
+            if _casts_down(subject, given.draws[0]):
+                subject = widened(subject)
+                report = report.but(notes=["it computes in narrower floats than it gets: judged with all in float64"])
             probes, laws = _probed(subject, given.draws, quick)
         except Malformed as malformed:
             return report.but("wrong", _explained_shapes(subject, given.draws[0], malformed))
@@ -71,12 +71,15 @@ def check(
 
 
 def _casts_down(subject: Subject, draw: Draw) -> bool:
-    """Whether forward or backward compute in less than float64 when they are given float64."""
+    """Whether forward or backward compute in less than float64 when they are given float64. Raises Malformed."""
     args = cast(draw.args, jnp.float64)
     if casts_down(lambda *args: subject.fwd(*args)[0], *args):
         return True
     y, residuals = subject.fwd(*args)
-    return casts_down(subject.bwd, residuals, y)
+    if not casts_down(subject.bwd, residuals, y):
+        return False
+    decision.run_backward(subject, args, residuals, y)  # what it returns must be as wide as its arguments
+    return True
 
 
 def _probed(subject: Subject, draws: list[Draw], quick: bool) -> tuple[list[Probe], list[Finding]]:

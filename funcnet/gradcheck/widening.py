@@ -62,7 +62,7 @@ def _evaluate(jaxpr: Any, consts: Any, args: list[Any]) -> list[Any]:
     env: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*map(_float64, consts), *args), strict=True))
 
     def value(v: Any) -> Any:
-        return _float64(jnp.asarray(v.val, v.aval.dtype)) if isinstance(v, core.Literal) else env[v]
+        return _float64(jnp.asarray(v.val)) if isinstance(v, core.Literal) else env[v]
 
     for eqn in jaxpr.eqns:
         env.update(zip(eqn.outvars, _equation(eqn, [value(v) for v in eqn.invars]), strict=True))
