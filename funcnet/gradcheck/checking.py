@@ -12,12 +12,12 @@ import numpy as np
 
 from . import adequacy, arithmetic, attribution, decision, hypotheses, kinks, reference
 from .backward import float_cotangents
-from .compiled import compiled_probe
+from .compiled import compiled_probe, cotangent_name
 from .decision import Malformed, Probe
 from .drawing import Inputs, inputs_for, sizes_of
 from .inputs import Draw
 from .reference import draw_cotangent, float_leaves
-from .report import Finding, Report
+from .report import Element, Finding, Report
 from .subject import InputError, Subject, as_subject, cast, is_float
 from .widening import casts_down, widened
 
@@ -61,6 +61,8 @@ def check(
         except Malformed as malformed:
             return report.but("wrong", _explained_shapes(subject, given.draws[0], malformed))
         report = report.but(worst=_worst(subject, probes))
+        if not all(p.agrees for p in probes):
+            report = dataclasses.replace(report, elements=_worst_elements(subject, probes))
         if doubts := _doubts(subject, probes):
             return report.but("inconclusive", notes=doubts)
         laws = _before_laws(subject, probes, laws)
@@ -155,6 +157,18 @@ def _worst(subject: Subject, probes: Sequence[Probe]) -> dict[str, float]:
         f"{subject.arguments[leaf.argument]}{leaf.path}": max(row[i] for p in probes for row in p.excess)
         for i, leaf in enumerate(leaves)
     }
+
+
+def _worst_elements(subject: Subject, probes: Sequence[Probe], count: int = 3) -> tuple[Element, ...]:
+    """Of the leaf that is wrong first, where the backward is farthest off."""
+    p = next(p for p in probes if not p.agrees)
+    i = next(i for i, excess in enumerate(p.excess[0]) if any(row[i] > 1 for row in p.excess))
+    name, got, ref = cotangent_name(subject, float_leaves(p.draw.args)[i]), p.gots[0][i], p.refs[0][i]
+    found = []
+    for flat in np.argsort(-np.abs(got - ref), axis=None, kind="stable")[:count]:
+        at = tuple(int(n) for n in np.unravel_index(flat, ref.shape))
+        found.append(Element(f"{name}[{', '.join(map(str, at))}]" if at else name, float(got[at]), float(ref[at])))
+    return tuple(found)
 
 
 def _doubts(subject: Subject, probes: Sequence[Probe]) -> list[str]:

@@ -44,6 +44,19 @@ def _shown(file: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class Element:
+    """One element of a cotangent, ``dx[1, 2]``: what the backward gave, and what is right."""
+
+    name: str
+    got: float
+    expected: float
+
+    def __str__(self) -> str:
+        ratio = f"{self.got / self.expected:.6g}" if self.expected else "-"
+        return f"{self.name:<16} {self.got:>13.6g} {self.expected:>13.6g} {ratio:>13}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """The answer of ``check``. ``str(report)`` is for people, ``to_dict()`` for machines."""
 
@@ -54,6 +67,8 @@ class Report:
     """The largest error of each cotangent over all probes, in units of what is allowed in float64: 1 is still right."""
     probes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    elements: tuple[Element, ...] = ()
+    """Of a wrong backward: the elements that are farthest off."""
     adequacy: float | None = None
     """Of a right backward: the share of its mutants that these probes would have caught."""
     ulps: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
@@ -81,6 +96,9 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.verdict.upper()}", *(f"  {finding}" for finding in self.findings)]
+        if self.elements:
+            lines += [f"  {'worst elements':<16} {'got':>13} {'expected':>13} {'ratio':>13}"]
+            lines += [f"  {element}" for element in self.elements]
         lines += [f"  note: {note}" for note in self.notes]
         lines.append(f"  probes: {'; '.join(self.probes)}")
         if self.adequacy is not None:
