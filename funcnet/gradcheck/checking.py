@@ -116,7 +116,8 @@ def _beyond_the_derivation(
         [item for one in judged.values() for item in getattr(one, field)]
         for field in ("malformed", "imprecise", "compiler", "notes")
     )
-    if given.rows and dtypes and not notes and not arithmetic.too_large(as_given, given.rows, dtypes[0]):
+    runs = dtypes and "jit" in judged[jnp.dtype(dtypes[0]).name].ulps
+    if given.rows and runs and not arithmetic.too_large(as_given, given.rows, dtypes[0]):
         compiler += arithmetic.rows_disagree(as_given, given.rows, dtypes[0])
         report = report.but(probes=(f"{sizes_of(given.rows)} under jit in {jnp.dtype(dtypes[0]).name}",))
     adequate = adequacy.adequacy(subject, probes)
@@ -221,7 +222,10 @@ def _below_sight(subject: Subject, p: Probe) -> list[str]:
     """Leaves that disagree and are so small that differences cannot tell who is right: |dx| < 8u·|dy|·|y|/|x|."""
     names = [f"{subject.arguments[leaf.argument]}{leaf.path}" for leaf in float_leaves(p.draw.args)]
     _, floats = reference.of_floats(subject.primal, p.draw.args)
-    dy, y = (max(float(np.abs(leaf).max(initial=0)) for leaf in jax.tree.leaves(tree)) for tree in (p.dys[0], p.y))
+    dy, y = (
+        max((float(np.abs(leaf).max(initial=0)) for leaf in jax.tree.leaves(tree) if is_float(leaf)), default=0.0)
+        for tree in (p.dys[0], p.y)
+    )
     return [
         f"{name}: autodiff and the rule disagree about numbers too small for differences to see: nobody can be blamed"
         for name, x, ref, got, excess in zip(names, floats, p.refs[0], p.gots[0], p.excess[0], strict=True)

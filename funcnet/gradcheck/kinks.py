@@ -126,7 +126,7 @@ def _fault(around: Hull, i: int, got: np.ndarray, kind: str) -> str | None:
     if kind == "ties" and not _kinked(around.above[i], around.below[i], around, i).any():
         # all tied values moved together have one slope: the sum of the shares, however it is shared
         total, due = float(got.sum()), float(around.above[i].sum())
-        if abs(total - due) > TOLERANCE * np.abs(around.above[i]).sum():
+        if abs(total - due) > TOLERANCE * max(np.abs(around.above[i]).sum(), _scale(around, i)):
             return f"at ties the shares do not add up: their sum is {total:.6g}, expected {due:.6g}"
     return None
 

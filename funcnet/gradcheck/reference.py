@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .subject import is_float
+from .subject import InputError, is_float
 from .trace import traced_once
 
 EPS = float(np.finfo(np.float64).eps)
@@ -80,7 +81,10 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> tuple[Any, list[list[np.ndarray]]]:
     """y, and for every cotangent the reference for every differentiable leaf."""
     f, floats = of_floats(primal, args)
-    y, pullback = vjp(f, *floats)
+    try:
+        y, pullback = vjp(f, *floats)
+    except jax.errors.JAXTypeError as error:  # it looks at values
+        raise InputError(f"jax.vjp of the forward raised {type(error).__name__}: there is no reference") from error
     return y, [[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys]
 
 
@@ -114,16 +118,22 @@ def _along_units(f: Callable[..., Any], floats: Sequence[Any], i: int, dy: Any) 
     return jax.vmap(slope)(units).astype(x.dtype).reshape(x.shape)
 
 
-def movement(primal: Callable[..., Any], args: tuple[Any, ...], dy: Any, ref: list[np.ndarray]) -> list[np.ndarray]:
-    """How far the reference moves when the inputs move by one rounding unit: what no backward can be blamed for."""
+def movement(
+    primal: Callable[..., Any], args: tuple[Any, ...], dy: Any, ref: list[np.ndarray], nudges: int = 1
+) -> list[np.ndarray]:
+    """How far the reference moves when the inputs move by one rounding unit: what no backward can be blamed for.
+
+    A single nudge may leave some element where it is, by luck; the largest movement under several does not.
+    """
     f, floats = of_floats(primal, args)
     moved = [np.zeros_like(leaf) for leaf in ref]
-    for sign in (1, -1):
-        rng = np.random.default_rng(7)
+    for nudge, sign in itertools.product(range(nudges), (1, -1)):
+        rng = np.random.default_rng(7 + nudge)
         nudged = [leaf * (1 + sign * EPS * rng.choice([-1, 1], size=np.shape(leaf))) for leaf in floats]
         _, pullback = vjp(f, *nudged)
         for i, leaf in enumerate(pullback(dy)):
-            moved[i] = np.maximum(moved[i], np.abs(np.asarray(leaf) - ref[i]))
+            with np.errstate(invalid="ignore"):  # infinite at inputs that were infinite in a narrow dtype
+                moved[i] = np.maximum(moved[i], np.abs(np.asarray(leaf) - ref[i]))
     return moved
 
 
