@@ -3,16 +3,16 @@
 For an edge e let C_e be the part of the true VJP that flows through it, C_e = VJP − VJP(gradient through e stopped).
 The VJP is affine in a scale on one edge, so a backward that lost, negated, doubled or mis-scaled one path satisfies
 got − ref = (c − 1)·C_e exactly. Projecting gives c, and what remains says whether the edge explains the error at all.
+In a loop, and where one position of the source is traced several times, the VJP is not affine in c: there it is
+evaluated at the c that mistakes are made of.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from . import reference
@@ -21,253 +21,360 @@ from .hypotheses import axis_of
 from .reference import EPS, float_leaves
 from .report import Finding
 from .subject import Subject
-from .trace import Edge, Graph, trace
-
-# Run once or twice and compiled each time: as in -O0. Only the CPU knows these options, so only there.
-COMPILE_FAST = (
-    {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    if jax.default_backend() == "cpu"
-    else None
-)
+from .trace import Edge, Graph
 
 
-class Paths(NamedTuple):
-    """For one probe: C_e of every edge, beside the error, as rows over all cotangents and leaves."""
+class Fit(NamedTuple):
+    """A factor c on one edge; ``all_at`` are the edges that share it where there are several.
 
-    graph: Graph
-    parts: np.ndarray  # (edges, entries)
-    error: np.ndarray  # (entries,)
-    ref: np.ndarray  # (entries,)
-    leaf: np.ndarray  # (entries,), the leaf that an entry belongs to
-
-
-def paths_of(subject: Subject, probe: Probe) -> tuple[Paths, Paths] | None:
-    """Every C_e at once: one VJP, mapped over the rows 1 and 1 − I of scales. None where the forward has no graph.
-
-    Custom derivatives are looked into only where the VJP stays the same by it. The second of the two is the same with
-    the gradient stopped on edges whose paths cancel (a shift by the maximum): who derives by hand leaves them out, and
-    so they must not come alive when another path is lost.
+    ``remains``: what is left where c is 0 on all but some uses of a value.
     """
-    f, floats = reference.of_floats(subject.primal, probe.draw.args)
-    ref, error = _stack(probe.refs), _stack(probe.gots) - _stack(probe.refs)
-    leaf = np.concatenate([np.full(r.size, i) for row in probe.refs for i, r in enumerate(row)])
-    for inline in (True, False):
-        graph = trace(f, floats, _file_of(subject), inline)
-        n = len(graph.edges)
-        if not n:
+
+    edge: int
+    c: float
+    all_at: tuple[int, ...] = ()
+    remains: str = ""
+
+
+class Paths:
+    """The forward as a graph on probes of one shape, beside what the backward gave there.
+
+    ``frozen``: with the gradient stopped on edges whose paths cancel (a shift by the maximum): who derives by hand
+    leaves them out, and so they must not come alive when another path is lost.
+    """
+
+    def __init__(self, subject: Subject, probes: Sequence[Probe]):
+        self.subject, self.probes = subject, probes
+        self.ref, self.got = stacked(probes, "refs"), stacked(probes, "gots")
+        self.error = self.got - self.ref
+        self.leaf = np.concatenate(
+            [np.full(r.size, i) for p in probes for row in p.refs for i, r in enumerate(row)] or [np.zeros(0)]
+        )
+        self.floats = [reference.of_floats(subject.primal, p.draw.args)[1] for p in probes]
+        graph = self._graph()
+        self.has_graph = graph is not None and bool(graph.edges)
+        if graph is not None:
+            self.graph, self.edges = graph, graph.edges
+            self.alive = np.ones(len(graph.edges))
+
+    def _graph(self) -> Graph | None:
+        """Custom derivatives are looked into only where the VJP stays the same by it."""
+        f, _ = reference.of_floats(self.subject.primal, self.probes[0].draw.args)
+        for inline in (True, False):
+            graph = Graph(f, self.floats[0], file_of(self.subject), inline)
+            self.graph, self.alive = graph, np.ones(len(graph.edges))
+            if graph.edges and self._same_vjp(self.at(np.ones((1, len(graph.edges))))[0]):
+                return graph
+        return None
+
+    def _same_vjp(self, values: np.ndarray) -> bool:
+        return bool(np.abs(values - self.ref).max() <= 1e-9 * max(np.abs(self.ref).max(), 1e-300))
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """The VJP on all probes and cotangents, for each row of scales."""
+        rows = np.asarray(rows) * self.alive
+        found = [self.graph.vjps(rows, p.dys, floats) for p, floats in zip(self.probes, self.floats, strict=True)]
+        return np.concatenate(found, axis=1)
+
+    @functools.cached_property
+    def parts(self) -> np.ndarray:
+        """C_e for every edge."""
+        n = len(self.edges)
+        values = self.at(np.vstack([np.ones(n), 1 - np.eye(n)]))
+        return values[0] - values[1:]
+
+    def frozen(self) -> Paths | None:
+        """The same with cancelling paths stopped; None where there are none, or the VJP would change."""
+        idle = np.abs(self.parts).max(axis=1) <= 1e-12 * np.abs(self.ref).max()
+        other = object.__new__(Paths)
+        other.__dict__.update({k: v for k, v in self.__dict__.items() if k != "parts"})
+        other.alive = np.where(idle, 0.0, 1.0)
+        if not idle.any() or not self._same_vjp(other.at(np.ones((1, len(self.edges))))[0]):
             return None
-        mapped = jax.jit(
-            jax.vmap(functools.partial(_vjps, graph.run, probe.dys, floats)), compiler_options=COMPILE_FAST
-        )
-        rows = np.vstack([np.ones(n), 1 - np.eye(n)])
-        values = np.asarray(mapped(rows))
-        if np.abs(values[0] - ref).max() > 1e-9 * max(np.abs(ref).max(), 1e-300):
-            continue
-        rows[:, np.abs(values[0] - values[1:]).max(axis=1) <= 1e-12 * np.abs(ref).max()] = 0
-        frozen = np.asarray(mapped(rows))
-        if np.abs(frozen[0] - ref).max() > 1e-9 * max(np.abs(ref).max(), 1e-300):
-            frozen = values
-        return Paths(graph, values[0] - values[1:], error, ref, leaf), Paths(
-            graph, frozen[0] - frozen[1:], error, ref, leaf
-        )
-    return None
+        return None if np.array_equal(other.parts, self.parts) else other
 
 
-def _file_of(subject: Subject) -> str | None:
+def stacked(probes: Sequence[Probe], side: str) -> np.ndarray:
+    """``refs`` or ``gots`` of all probes, cotangents and leaves as one vector."""
+    return np.concatenate([leaf.ravel() for p in probes for row in getattr(p, side) for leaf in row] or [np.zeros(0)])
+
+
+def file_of(subject: Subject) -> str | None:
+    """The file that the forward is written in."""
     code = getattr(subject.source, "__code__", None)
     return code.co_filename if code else None
 
 
-def _vjps(run: Callable[..., Any], dys: list[Any], floats: list[Any], changes) -> Any:
-    """The VJP of ``run(changes, …)`` for every cotangent, as one vector."""
-    _, pull = jax.vjp(functools.partial(run, changes), *floats)
-    return jnp.concatenate([leaf.ravel() for dy in dys for leaf in pull(dy)])
+# ---------------------------------------------------------------- from paths to findings
 
 
-def missing_factor(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | None:
-    """Whether leaf i is the VJP with one slope, or one operand of a product, taken as 1: the gradient jumps over it."""
-    factors: set[int] | None = None
-    for probe in probes:
-        f, floats = reference.of_floats(subject.primal, probe.draw.args)
-        graph = trace(f, floats, _file_of(subject), inline_custom=False)
-        n = len(graph.bridges)
-        if not n:
-            return None
-        mapped = jax.jit(
-            jax.vmap(functools.partial(_vjps, graph.run_bridged, probe.dys, floats)), compiler_options=COMPILE_FAST
-        )
-        leaf = np.concatenate([np.full(r.size, j) for row in probe.refs for j, r in enumerate(row)])
-        values, got = np.asarray(mapped(np.eye(n)))[:, leaf == i], _stack(probe.gots)[leaf == i]
-        ref = _stack(probe.refs)[leaf == i]
-        close = np.abs(values - got).max(axis=1) <= 1e-9 * np.abs(got).max()
-        close &= np.abs(values - ref).max(axis=1) > 1e-6 * np.abs(ref).max()
-        found = set(np.flatnonzero(close).tolist())
-        factors = found if factors is None else factors & found
-        if not factors:
-            return None
-    if not factors:
-        return None
-    edge = graph.bridges[min(factors)]
-    name = float_leaves(probes[0].draw.args)[i]
-    text = "lacks a factor: it is right if the slope of this line, or the other operand of its product, were 1"
-    argument = subject.arguments[name.argument]
-    return Finding(argument, name.path, "missing-factor", text, None, None, edge.file, edge.line, edge.source)
+class Attribution:
+    """Explains wrong leaves by paths of the forward, on probes of one shape and then on ``others``."""
 
+    def __init__(self, subject: Subject, probes: Sequence[Probe]):
+        self.subject = subject
+        same = [p for p in probes if p.draw.sizes == probes[0].draw.sizes]
+        self.others = [p for p in probes[len(same) :] if all(size > 1 for size in p.draw.sizes.values())]
+        plain = Paths(subject, same)
+        self.variants = [v for v in (plain, plain.frozen() if plain.has_graph else None) if v and v.has_graph]
 
-def _stack(rows: list[list[np.ndarray]]) -> np.ndarray:
-    return np.concatenate([leaf.ravel() for row in rows for leaf in row])
+    def explain(self, wrong: Sequence[int]) -> tuple[list[Finding], list[int]]:
+        """Findings for the leaves ``wrong``, and the leaves that no path explains.
 
-
-class Fit(NamedTuple):
-    edge: int
-    c: float
-
-
-def explain_paths(subject: Subject, probes: Sequence[Probe], wrong: Sequence[int]) -> tuple[list[Finding], list[int]]:
-    """Findings for the leaves ``wrong`` as one path (or two) of the forward, and the leaves that none explains.
-
-    All leaves are tried together, as one lost path upstream spoils several; then each alone.
-    """
-    same_shape = [p for p in probes if p.draw.sizes == probes[0].draw.sizes]
-    others = [p for p in probes[len(same_shape) :] if all(size > 1 for size in p.draw.sizes.values())]
-    found: list[Finding] = []
-    left = list(wrong)
-    both = [paths for p in same_shape if (paths := paths_of(subject, p)) is not None]
-    if len(both) < len(same_shape):
-        return [], left
-    for paths in zip(*both, strict=True):  # as they are, then with cancelling paths frozen
-        stacked = _concatenate(list(paths))
-        groups = [left] + [[i] for i in left] * (len(left) > 1)
-        for group in groups:
-            if set(group) <= set(left) and (named := _explain(subject, stacked, group, probes, others)):
+        All leaves are tried together, as one lost path upstream spoils several; then each alone.
+        """
+        found: list[Finding] = []
+        left = list(wrong)
+        for group in [left, *([i] for i in left if len(left) > 1)]:
+            if set(group) <= set(left) and (named := self.together(group)):
                 found += named
                 left = [i for i in left if i not in group]
-    return found, left
+        return found, left
 
-
-def _concatenate(found: list[Paths]) -> Paths:
-    parts, error, ref, leaf = (np.concatenate([getattr(p, name) for p in found], axis=-1) for name in Paths._fields[1:])
-    return Paths(found[0].graph, parts, error, ref, leaf)
-
-
-def _explain(
-    subject: Subject, paths: Paths, leaves: list[int], probes: Sequence[Probe], others: Sequence[Probe]
-) -> list[Finding]:
-    entries = np.isin(paths.leaf, leaves)
-    seen = paths._replace(parts=paths.parts[:, entries], error=paths.error[entries], ref=paths.ref[entries])
-    if not np.abs(seen.error).max(initial=0) > 1e-10 * np.abs(seen.ref).max(initial=0):
-        return []  # wrong at another size only
-    for fits in (_single(seen), _double(seen)):
-        if fits:
-            return [_finding(subject, paths.graph.edges, fit, leaves, probes, others) for fit in fits]
-    return []
-
-
-def _tolerance(paths: Paths) -> float:
-    return 1e-10 + 256 * EPS * float(np.linalg.norm(paths.ref) / np.linalg.norm(paths.error))
-
-
-def _single(paths: Paths) -> list[Fit]:
-    """The edge that alone explains the error: the simplest c, then the first in program order."""
-    norms = (paths.parts**2).sum(axis=1)
-    carries = norms > (1e-12 * np.linalg.norm(paths.ref)) ** 2
-    a = np.where(carries, paths.parts @ paths.error / np.where(carries, norms, 1), 0)
-    residual = np.linalg.norm(paths.error - a[:, None] * paths.parts, axis=1) / np.linalg.norm(paths.error)
-    fitting = [Fit(int(e), float(1 + a[e])) for e in np.flatnonzero(carries & (residual < _tolerance(paths)))]
-    if not fitting:
+    def together(self, leaves: list[int]) -> list[Finding]:
+        """Findings that explain these leaves with one mistake or two; none where nothing does."""
+        for paths in self.variants:
+            seen = _Seen(paths, leaves)
+            if np.abs(seen.error).max(initial=0) > 1e-10 * np.abs(seen.ref).max(initial=0):  # else at another size only
+                for fits in (seen.single(), seen.double(), seen.one_use_remains()):
+                    if fits:
+                        return [self._finding(paths.edges, fit, leaves) for fit in fits]
         return []
-    best = min(fitting, key=lambda fit: (_complexity(fit.c), fit.edge))
-    series = [fit for fit in fitting if abs(fit.c - best.c) < 1e-6 * max(1, abs(best.c))]
-    return [_at_literal(series, best, paths.graph.edges)]
+
+    def _finding(self, edges: list[Edge], fit: Fit, leaves: list[int]) -> Finding:
+        """The finding in words; an axis is named only where the factor follows it to a second set of sizes."""
+        edge = edges[fit.edge]
+        names = [float_leaves(self.variants[0].probes[0].draw.args)[i] for i in leaves]
+        argument, leaf = self.subject.arguments[names[0].argument], names[0].path
+        mistake, axis, text = self._name(edge, fit, leaves)
+        also = [f"d{self.subject.arguments[name.argument]}{name.path}" for name in names[1:]]
+        evidence = (f"the same path explains {', '.join(also)}",) if also else ()
+        line = edge.line
+        return Finding(argument, leaf, mistake, text, fit.c, axis, line.file, line.number, line.text, evidence)
+
+    def _name(self, edge: Edge, fit: Fit, leaves: list[int]) -> tuple[str, str | None, str]:
+        if fit.remains:
+            return "overwritten", None, f"holds the contribution of {fit.remains} only; expected the sum over all"
+        simple = _simple(fit.c)
+        if simple < 3:
+            return [
+                ("path-lost", None, "the gradient that flows through this line is missing"),
+                ("sign-flipped", None, "the gradient through this line has the wrong sign"),
+                ("counted-twice", None, "the gradient through this line is counted twice"),
+            ][simple]
+        seen, factors = self._followed(fit, leaves)
+        for power, sign in ((1.0, ""), (2.0, "√")):
+            found = axis_of([c**power for c in factors], seen) if len(seen) > 1 else None
+            if found and power == 1:
+                axis, up = found
+                if up == 1:
+                    text = f"is {axis} times too large on this path: not divided by {axis}"
+                    return "missing-mean-divisor", axis, text
+                text = f"is {axis} times too small on this path: divided by {axis} once too often"
+                return "extra-mean-divisor", axis, text
+            if found:
+                kind = sign if found[1] == 1 else f"1/{sign}"
+                return "wrong-scale", found[0], f"is {kind}{found[0]} times what it should be on this path"
+        return "wrong-scale", None, f"is {fit.c:.6g} times what it should be on this path"
+
+    def _followed(self, fit: Fit, leaves: list[int]) -> tuple[list[Probe], list[float]]:
+        """The factor on the same edge at a second set of sizes, beside that at the first."""
+        probes, factors = [self.variants[0].probes[0]], [fit.c]
+        for probe in self.others[:1]:
+            paths = Paths(self.subject, [probe])
+            if paths.has_graph and fit.edge < len(paths.edges):
+                rows = np.ones((2, len(paths.edges)))
+                rows[1, list(fit.all_at) or [fit.edge]] = 0
+                entries = np.isin(paths.leaf, leaves)
+                full, without = paths.at(rows)[:, entries]
+                part, error = full - without, paths.error[entries]
+                probes.append(probe)
+                factors.append(1 + float(part @ error / max(part @ part, 1e-300)))
+        return probes, factors
 
 
-def _at_literal(series: list[Fit], best: Fit, edges: list[Edge]) -> Fit:
-    """A factor belongs to the product, quotient or power with that constant, else to the first with any constant."""
-    if _complexity(best.c) < 3:
-        return best
-
-    def has_factor(fit: Fit) -> bool:
-        literal = edges[fit.edge].literal
-        return literal is not None and any(abs(literal - c) < 1e-6 * abs(c) for c in (best.c, 1 / best.c))
-
-    constants = [fit for fit in series if edges[fit.edge].literal is not None]
-    return next((fit for fit in constants if has_factor(fit)), constants[0] if constants else best)
+# ---------------------------------------------------------------- the fits
 
 
-def _complexity(c: float) -> int:
+class _Seen:
+    """Paths, seen on some leaves only."""
+
+    def __init__(self, paths: Paths, leaves: list[int]):
+        self.paths, self.edges, self.leaves = paths, paths.edges, leaves
+        self.entries = np.isin(paths.leaf, leaves)
+        self.parts, self.error = paths.parts[:, self.entries], paths.error[self.entries]
+        self.ref, self.got = paths.ref[self.entries], paths.got[self.entries]
+        self.size = float(np.linalg.norm(self.error))
+        self.tolerance = 1e-10 + 256 * EPS * float(np.linalg.norm(self.ref) / max(self.size, 1e-300))
+        sizes = {size for p in paths.probes[:1] for size in p.draw.sizes.values() if size > 1}
+        self.axis_factors = [s**power for s in sorted(sizes) for power in (1, -1, 0.5, -0.5)]
+
+    # which explanation is the simplest
+
+    def complexity(self, c: float, series: Sequence[int]) -> int:
+        """0 is simpler than −1, that than 2, these than a constant of the line, that than an axis, and than the rest."""
+        simple = _simple(c)
+        if simple < 3:
+            return simple
+        if any(_has_factor(self.edges[e], c) for e in series):
+            return 3
+        return 4 if any(abs(c / k - 1) < 1e-7 for k in self.axis_factors) else 5
+
+    def placed(self, c: float, series: Sequence[int]) -> Fit:
+        """Which edge of a series: a factor belongs to the product, quotient or power with that constant, a sign to a
+        minus; all else to the first in program order."""
+        first, simple = series[0], _simple(c)
+        if simple == 1:
+            first = next((e for e in series if _is_minus(self.edges[e])), first)
+        elif simple >= 2:
+            scaling = [e for e in series if _has_factor(self.edges[e], c)]
+            whole = [e for e in series if _has_multiple(self.edges[e], c) and simple > 2]
+            constants = [e for e in series if self.edges[e].literal is not None and simple > 2]
+            first = next(iter([*scaling, *whole, *constants]), first)
+        return Fit(first, c)
+
+    # one edge
+
+    def single(self) -> list[Fit]:
+        """The edge, or the edges of one position, that alone explain the error, with the simplest c."""
+        norms = (self.parts**2).sum(axis=1)
+        carries = norms > (1e-12 * np.linalg.norm(self.ref)) ** 2
+        a = np.where(carries, self.parts @ self.error / np.where(carries, norms, 1), 0)
+        residual = np.linalg.norm(self.error - a[:, None] * self.parts, axis=1) / self.size
+        fitting = [(int(e), float(1 + a[e])) for e in np.flatnonzero(carries & (residual < self.tolerance))]
+        whole = [(e, c) for e, c in fitting if not self.edges[e].only]
+        if whole:
+            choices = []
+            for _, c in whole:
+                series = [e for e, other in whole if abs(other - c) < 1e-6 * max(1, abs(c))]
+                choices.append((self.complexity(c, series), series[0], self.placed(c, series)))
+            return [min(choices)[2]]
+        if shared := self._shared():
+            return [shared]
+        once = [e for e, c in fitting if abs(c) < 1e-7]
+        return [Fit(e, 0.0, (e,), f"the {self.edges[e].only} step") for e in once[:1]]
+
+    def _shared(self) -> Fit | None:
+        """One c for the edges of a position, in whose c the VJP is not affine."""
+        groups = [g for g in self.paths.graph.shared if not self.edges[g[0]].only and np.abs(self.parts[g[0]]).any()]
+        factors = [0.0, -1.0, 2.0, 0.5, *self.axis_factors]
+        if not groups:
+            return None
+        tried = [(group, c) for c in factors for group in groups]
+        rows = np.ones((len(tried), len(self.edges)))
+        for row, (group, c) in zip(rows, tried, strict=True):
+            row[list(group)] = c
+        for (group, c), values in zip(tried, self.paths.at(rows)[:, self.entries], strict=True):
+            if np.linalg.norm(values - self.got) < self.tolerance * self.size:
+                return Fit(group[0], c, group)
+        return None
+
+    # two edges
+
+    def double(self) -> list[Fit]:
+        """Two edges that explain the error together, each with a simple c; edges in series count as one."""
+        series = self._series()
+        firsts = [s[0] for s in series]
+        norms = np.linalg.norm(self.parts[firsts], axis=1)
+        basis = self.parts[firsts] / norms[:, None]
+        i, j = np.triu_indices(len(firsts), 1)
+        # each pair's two-by-two normal equations, all at once; unit vectors, so their Gram matrix is [[1, g], [g, 1]]
+        gram, height = (basis @ basis.T)[i, j], basis @ self.error
+        det = 1 - gram**2
+        safe = np.where(det > 1e-12, det, 1)
+        a, b = (height[i] - gram * height[j]) / safe, (height[j] - gram * height[i]) / safe
+        total = self.size**2
+        promising = np.flatnonzero((det > 1e-12) & (total - a * height[i] - b * height[j] < 1e-10 * total))
+        tried: list[tuple[int, int, float, float]] = []
+        for k in promising:
+            left = self.error - a[k] * basis[i[k]] - b[k] * basis[j[k]]
+            if np.linalg.norm(left) <= self.tolerance * self.size:
+                tried += _as_factors(i[k], j[k], a[k] / norms[i[k]], b[k] / norms[j[k]])
+        return self._simplest(tried, series)
+
+    def _series(self) -> list[list[int]]:
+        """Edges that carry the same part, together."""
+        norms = np.linalg.norm(self.parts, axis=1)
+        found: list[list[int]] = []
+        for e in np.flatnonzero(norms > 1e-12 * np.linalg.norm(self.ref)):
+            if self.edges[e].only:
+                continue
+            same = [
+                s for s in found if np.linalg.norm(self.parts[s[0]] - self.parts[e]) <= 1e-9 * norms[e]
+            ]  # fmt: skip
+            if same:
+                same[0].append(int(e))
+            else:
+                found.append([int(e)])
+        return found
+
+    def _simplest(self, tried: list[tuple[int, int, float, float]], series: list[list[int]]) -> list[Fit]:
+        """Of pairs with their factors, those that give the VJP exactly, and of these the simplest."""
+        ranked = sorted(
+            tried, key=lambda t: (self.complexity(t[2], series[t[0]]) + self.complexity(t[3], series[t[1]]), t[:2])
+        )[:CANDIDATES]
+        if not ranked:
+            return []
+        rows = np.ones((len(ranked), len(self.edges)))
+        for row, (i, j, c, d) in zip(rows, ranked, strict=True):
+            row[series[i][0]], row[series[j][0]] = c, d
+        for (i, j, c, d), values in zip(ranked, self.paths.at(rows)[:, self.entries], strict=True):
+            if np.linalg.norm(values - self.got) < 4 * self.tolerance * self.size:
+                return [self.placed(c, series[i]), self.placed(d, series[j])]
+        return []
+
+    # many
+
+    def one_use_remains(self) -> list[Fit]:
+        """A leaf with at least three uses, of whose contributions a proper subset is there: overwritten."""
+        if len(self.leaves) != 1:
+            return []
+        number = self.paths.graph.program.inputs[self.leaves[0]]
+        uses = [e for e, edge in enumerate(self.edges) if edge.value == number and np.abs(self.parts[e]).any()]
+        if len(uses) < 3:
+            return []
+        a = np.linalg.lstsq(self.parts[uses].T, self.error, rcond=None)[0]
+        left = np.linalg.norm(self.error - a @ self.parts[uses])
+        lost = [e for e, factor in zip(uses, a, strict=True) if abs(factor + 1) < 1e-7]
+        kept = [e for e, factor in zip(uses, a, strict=True) if abs(factor) < 1e-7]
+        if left < self.tolerance * self.size and len(lost) > 1 and kept and len(lost) + len(kept) == len(uses):
+            return [Fit(lost[0], 0.0, tuple(lost), f"{len(kept)} of its {len(uses)} uses")]
+        return []
+
+
+CANDIDATES = 60  # pairs that are tried in full
+
+
+def _as_factors(i: int, j: int, a: float, b: float) -> list[tuple[int, int, float, float]]:
+    """What a·C_i + b·C_j says of the factors c and d on the two: they are 1 + a and 1 + b where no path goes through
+    both; where all that goes through i goes on through j, its factor is c·d, so that d = 1 + b and (c − 1)·d = a."""
+    found = [(int(i), int(j), 1 + a, 1 + b)]
+    if abs(1 + b) > 1e-9:
+        found.append((int(i), int(j), 1 + a / (1 + b), 1 + b))
+    if abs(1 + a) > 1e-9:
+        found.append((int(i), int(j), 1 + a, 1 + b / (1 + a)))
+    return found
+
+
+def _simple(c: float) -> int:
     """0 is simpler than −1, that than 2, and these than any other factor."""
     return next((rank for rank, simple in enumerate((0, -1, 2)) if abs(c - simple) < 1e-7), 3)
 
 
-def _double(paths: Paths) -> list[Fit]:
-    """Two edges that explain the error together, each with a simple c; edges in series count as one."""
-    scale = np.linalg.norm(paths.ref)
-    norms = np.linalg.norm(paths.parts, axis=1)
-    kept: list[int] = []
-    for e in np.flatnonzero(norms > 1e-12 * scale):
-        if not kept or (np.linalg.norm(paths.parts[kept] - paths.parts[e], axis=1) > 1e-9 * norms[e]).all():
-            kept.append(int(e))
-    basis = paths.parts[kept] / norms[kept, None]
-    i, j = np.triu_indices(len(kept), 1)
-    # each pair's two-by-two normal equations, all at once; unit vectors, so their Gram matrix is [[1, g], [g, 1]]
-    gram, height = (basis @ basis.T)[i, j], basis @ paths.error
-    det = 1 - gram**2
-    safe = np.where(det > 1e-12, det, 1)
-    a, b = (height[i] - gram * height[j]) / safe, (height[j] - gram * height[i]) / safe
-    total = float(paths.error @ paths.error)
-    promising = np.flatnonzero((det > 1e-12) & (total - a * height[i] - b * height[j] < 1e-10 * total))
-    best: tuple[int, list[Fit]] | None = None
-    for k in promising:
-        left = paths.error - a[k] * basis[i[k]] - b[k] * basis[j[k]]
-        if np.linalg.norm(left) > _tolerance(paths) * np.sqrt(total):
-            continue
-        fits = [Fit(kept[at], float(1 + size / norms[kept[at]])) for at, size in ((i[k], a[k]), (j[k], b[k]))]
-        rank = sum(_complexity(fit.c) for fit in fits)
-        if best is None or rank < best[0]:
-            best = rank, fits
-    return best[1] if best else []
+def _has_factor(edge: Edge, c: float) -> bool:
+    literal = edge.literal
+    if literal is None or (edge.primitive == "integer_pow" and _simple(c) < 3):
+        return False
+    return any(abs(literal - factor) < 1e-6 * abs(factor) for factor in (c, 1 / c))
 
 
-def _finding(
-    subject: Subject, edges: list[Edge], fit: Fit, leaves: list[int], probes: Sequence[Probe], others: Sequence[Probe]
-) -> Finding:
-    """The finding in words; an axis is named only where the factor follows it to a second set of sizes."""
-    edge = edges[fit.edge]
-    names = [float_leaves(probes[0].draw.args)[i] for i in leaves]
-    argument, leaf = subject.arguments[names[0].argument], names[0].path
-    mistake, axis, text = _name(subject, fit, leaves, probes, others)
-    also = [f"d{subject.arguments[name.argument]}{name.path}" for name in names[1:]]
-    evidence = (f"the same path explains {', '.join(also)}",) if also else ()
-    return Finding(argument, leaf, mistake, text, fit.c, axis, edge.file, edge.line, edge.source, evidence)
+def _has_multiple(edge: Edge, c: float) -> bool:
+    """A divisor of which c is a factor: of a mean over N·K one may forget K."""
+    if edge.literal is None or not np.isfinite(edge.literal) or edge.primitive == "integer_pow":
+        return False
+    ratio = abs(edge.literal) / max(c, 1 / c) if c > 0 else 0.5
+    return ratio > 1 and abs(ratio - round(ratio)) < 1e-9
 
 
-def _name(
-    subject: Subject, fit: Fit, leaves: list[int], probes: Sequence[Probe], others: Sequence[Probe]
-) -> tuple[str, str | None, str]:
-    simple = _complexity(fit.c)
-    if simple < 3:
-        return [
-            ("path-lost", None, "the gradient that flows through this line is missing"),
-            ("sign-flipped", None, "the gradient through this line has the wrong sign"),
-            ("counted-twice", None, "the gradient through this line is counted twice"),
-        ][simple]
-    seen, factors = [probes[0]], [fit.c]
-    for probe in others[:1]:
-        both = paths_of(subject, probe)
-        if both is not None and fit.edge < len(both[0].parts):
-            paths = both[0]
-            entries = np.isin(paths.leaf, leaves)
-            part, error = paths.parts[fit.edge][entries], paths.error[entries]
-            seen.append(probe)
-            factors.append(1 + float(part @ error / max(part @ part, 1e-300)))
-    found = axis_of(factors, seen) if len(seen) > 1 else None
-    if found:
-        axis, power = found
-        if power == 1:
-            return "missing-mean-divisor", axis, f"is {axis} times too large on this path: not divided by {axis}"
-        return "extra-mean-divisor", axis, f"is {axis} times too small on this path: divided by {axis} once too often"
-    root = axis_of([c**2 for c in factors], seen) if len(seen) > 1 else None
-    if root:
-        kind = "√" if root[1] == 1 else "1/√"
-        return "wrong-scale", root[0], f"is {kind}{root[0]} times what it should be on this path"
-    return "wrong-scale", None, f"is {fit.c:.6g} times what it should be on this path"
+def _is_minus(edge: Edge) -> bool:
+    return edge.primitive == "neg" or (edge.literal is not None and edge.literal < 0)
