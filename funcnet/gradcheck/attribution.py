@@ -10,6 +10,7 @@ evaluated at the c that mistakes are made of.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,11 +18,13 @@ import numpy as np
 
 from . import reference
 from .decision import Probe
-from .hypotheses import axis_of
 from .reference import EPS, float_leaves
 from .report import Finding
 from .subject import Subject
 from .trace import Edge, Graph
+
+
+POWERS = (1, -1, 0.5, -0.5)  # of an axis's size: a mean's divisor missing or once too often, a scale by its root
 
 
 class Fit(NamedTuple):
@@ -136,61 +139,75 @@ class Attribution:
         for paths in self.variants:
             seen = _Seen(paths, leaves)
             if np.abs(seen.error).max(initial=0) > 1e-10 * np.abs(seen.ref).max(initial=0):  # else at another size only
-                for fits in (seen.single(), seen.double(), seen.one_use_remains()):
-                    if fits:
-                        return [self._finding(paths.edges, fit, leaves) for fit in fits]
+                fits = seen.single() or seen.double() or seen.one_use_remains()
+                if fits:
+                    return self._findings(paths.edges, fits, leaves)
         return []
 
-    def _finding(self, edges: list[Edge], fit: Fit, leaves: list[int]) -> Finding:
-        """The finding in words; an axis is named only where the factor follows it to a second set of sizes."""
-        edge = edges[fit.edge]
+    def _findings(self, edges: list[Edge], fits: list[Fit], leaves: list[int]) -> list[Finding]:
+        """The findings in words; an axis is named only where the factor follows it to a second set of sizes."""
         names = [float_leaves(self.variants[0].probes[0].draw.args)[i] for i in leaves]
         argument, leaf = self.subject.arguments[names[0].argument], names[0].path
-        mistake, axis, text = self._name(edge, fit, leaves)
         also = [f"d{self.subject.arguments[name.argument]}{name.path}" for name in names[1:]]
         evidence = (f"the same path explains {', '.join(also)}",) if also else ()
-        line = edge.line
-        return Finding(argument, leaf, mistake, text, fit.c, axis, line.file, line.number, line.text, evidence)
+        found = []
+        for fit, follows in zip(fits, self._followed(fits, leaves), strict=True):
+            mistake, axis, text = _named(fit, follows)
+            file, number, source, _ = edges[fit.edge].line
+            found.append(Finding(argument, leaf, mistake, text, fit.c, axis, file, number, source, evidence))
+        return found
 
-    def _name(self, edge: Edge, fit: Fit, leaves: list[int]) -> tuple[str, str | None, str]:
-        if fit.remains:
-            return "overwritten", None, f"holds the contribution of {fit.remains} only; expected the sum over all"
-        simple = _simple(fit.c)
-        if simple < 3:
-            return [
-                ("path-lost", None, "the gradient that flows through this line is missing"),
-                ("sign-flipped", None, "the gradient through this line has the wrong sign"),
-                ("counted-twice", None, "the gradient through this line is counted twice"),
-            ][simple]
-        seen, factors = self._followed(fit, leaves)
-        for power, sign in ((1.0, ""), (2.0, "√")):
-            found = axis_of([c**power for c in factors], seen) if len(seen) > 1 else None
-            if found and power == 1:
-                axis, up = found
-                if up == 1:
-                    text = f"is {axis} times too large on this path: not divided by {axis}"
-                    return "missing-mean-divisor", axis, text
-                text = f"is {axis} times too small on this path: divided by {axis} once too often"
-                return "extra-mean-divisor", axis, text
-            if found:
-                kind = sign if found[1] == 1 else f"1/{sign}"
-                return "wrong-scale", found[0], f"is {kind}{found[0]} times what it should be on this path"
+    def _followed(self, fits: list[Fit], leaves: list[int]) -> list[tuple[str, float] | None]:
+        """For every fit the axis and the power by which its factor follows that axis to a second set of sizes."""
+        sizes = self.variants[0].probes[0].draw.sizes
+        choices = [
+            [
+                (axis, power)
+                for power in POWERS
+                for axis, size in sizes.items()
+                if _simple(fit.c) == 3 and size > 1 and abs(fit.c / size**power - 1) < 1e-7
+            ]
+            for fit in fits
+        ]
+        if not any(choices) or not self.others:
+            return [None] * len(fits)
+        elsewhere = self.others[0]
+        paths = Paths(self.subject, [elsewhere])
+        combined = list(itertools.product(*([*choice, None] for choice in choices)))[:-1]
+        if not paths.has_graph or len(paths.edges) != len(self.variants[0].edges):
+            return [None] * len(fits)
+        rows = np.ones((len(combined), len(paths.edges)))
+        for row, follows in zip(rows, combined, strict=True):
+            for fit, follow in zip(fits, follows, strict=True):
+                row[list(fit.all_at) or [fit.edge]] = elsewhere.draw.sizes[follow[0]] ** follow[1] if follow else fit.c
+        entries = np.isin(paths.leaf, leaves)
+        got = paths.got[entries]
+        for follows, values in zip(combined, paths.at(rows)[:, entries], strict=True):
+            if np.abs(values - got).max() < 1e-8 * np.abs(got).max():
+                return list(follows)
+        return [None] * len(fits)
+
+
+def _named(fit: Fit, follows: tuple[str, float] | None) -> tuple[str, str | None, str]:
+    """The mistake, the axis it is about and what is said of it."""
+    if fit.remains:
+        return "overwritten", None, f"holds the contribution of {fit.remains} only; expected the sum over all"
+    if (simple := _simple(fit.c)) < 3:
+        return [
+            ("path-lost", None, "the gradient that flows through this line is missing"),
+            ("sign-flipped", None, "the gradient through this line has the wrong sign"),
+            ("counted-twice", None, "the gradient through this line is counted twice"),
+        ][simple]
+    if follows is None:
         return "wrong-scale", None, f"is {fit.c:.6g} times what it should be on this path"
-
-    def _followed(self, fit: Fit, leaves: list[int]) -> tuple[list[Probe], list[float]]:
-        """The factor on the same edge at a second set of sizes, beside that at the first."""
-        probes, factors = [self.variants[0].probes[0]], [fit.c]
-        for probe in self.others[:1]:
-            paths = Paths(self.subject, [probe])
-            if paths.has_graph and fit.edge < len(paths.edges):
-                rows = np.ones((2, len(paths.edges)))
-                rows[1, list(fit.all_at) or [fit.edge]] = 0
-                entries = np.isin(paths.leaf, leaves)
-                full, without = paths.at(rows)[:, entries]
-                part, error = full - without, paths.error[entries]
-                probes.append(probe)
-                factors.append(1 + float(part @ error / max(part @ part, 1e-300)))
-        return probes, factors
+    axis, power = follows
+    if power == 1:
+        return "missing-mean-divisor", axis, f"is {axis} times too large on this path: not divided by {axis}"
+    if power == -1:
+        text = f"is {axis} times too small on this path: divided by {axis} once too often"
+        return "extra-mean-divisor", axis, text
+    kind = "√" if power > 0 else "1/√"
+    return "wrong-scale", axis, f"is {kind}{axis} times what it should be on this path"
 
 
 # ---------------------------------------------------------------- the fits
@@ -207,7 +224,7 @@ class _Seen:
         self.size = float(np.linalg.norm(self.error))
         self.tolerance = 1e-10 + 256 * EPS * float(np.linalg.norm(self.ref) / max(self.size, 1e-300))
         sizes = {size for p in paths.probes[:1] for size in p.draw.sizes.values() if size > 1}
-        self.axis_factors = [s**power for s in sorted(sizes) for power in (1, -1, 0.5, -0.5)]
+        self.axis_factors = [s**power for s in sorted(sizes) for power in POWERS]
 
     # which explanation is the simplest
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend import core
 
@@ -62,13 +63,67 @@ def traced_once(f: Callable[..., Any], args: list[Any]) -> Callable[..., Any]:
         closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
     except jax.errors.JAXTypeError:
         return f
-    run, structure = core.jaxpr_as_fun(closed), jax.tree.structure(shape)
-    return lambda *values: jax.tree.unflatten(structure, run(*values))
+    return Traced(_seen_before(_ByStep(closed)), closed, jax.tree.structure(shape))
+
+
+class _ByStep:
+    """A jaxpr run op by op, its loops each by one jitted function: their derivatives too are compiled once then."""
+
+    def __init__(self, closed: Any):
+        self.closed = closed
+        self.steps = [
+            jax.jit(_binder(eqn)) if eqn.primitive.name in ("scan", "while") else _binder(eqn)
+            for eqn in closed.jaxpr.eqns
+        ]
+
+    def __call__(self, *values: Any) -> list[Any]:
+        jaxpr, consts = self.closed.jaxpr, self.closed.consts
+        env: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *values), strict=True))
+
+        def value(atom: Any) -> Any:
+            return atom.val if isinstance(atom, core.Literal) else env[atom]
+
+        for eqn, step in zip(jaxpr.eqns, self.steps, strict=True):
+            env.update(zip(eqn.outvars, step(*map(value, eqn.invars)), strict=True))
+        return [value(atom) for atom in jaxpr.outvars]
+
+
+class Traced(NamedTuple):
+    """A traced function: called, it runs; its jaxpr has the lines that wrote it."""
+
+    run: _ByStep
+    closed: Any
+    structure: Any
+
+    def __call__(self, *values: Any) -> Any:
+        return jax.tree.unflatten(self.structure, self.run(*values))
+
+
+_KEPT: dict[Hashable, _ByStep] = {}  # the last few, the newest last
+
+
+def _seen_before(run: _ByStep) -> _ByStep:
+    """The same of an earlier trace, if there is one: what JAX has compiled for its loops hangs on its identity.
+
+    Custom derivatives are functions that a jaxpr's text does not tell apart.
+    """
+    closed, text = run.closed, str(run.closed.jaxpr)
+    if "custom_" in text or "callback" in text:
+        return run
+    try:
+        constants = tuple((np.shape(c), np.asarray(c).dtype.str, np.asarray(c).tobytes()) for c in closed.consts)
+    except TypeError:  # random keys
+        return run
+    key = text, constants
+    run = _KEPT[key] = _KEPT.pop(key, run)
+    if len(_KEPT) > 16:
+        _KEPT.pop(next(iter(_KEPT)))
+    return run
 
 
 def program_of(f: Callable[..., Any], floats: Sequence[Any], file: str | None, inline_custom: bool) -> Program:
     """``f(*floats)`` as a program whose outputs are the leaves of the result; lines are those of ``file``."""
-    closed = jax.make_jaxpr(f)(*floats)
+    closed = f.closed if isinstance(f, Traced) else jax.make_jaxpr(f)(*floats)
     return _Flattening(file, CALLS | CUSTOM if inline_custom else CALLS).program(closed.jaxpr, closed.consts)
 
 
@@ -178,16 +233,24 @@ def evaluate(program: Program, args: Sequence[Any], hooks: Hooks, turn: Any = No
     return [env[n] for n in program.outputs]
 
 
-def _scan(step: Step, values: list[Any], hooks: Hooks) -> list[Any]:
-    """The loop again, with what the hooks do inside its body, the same in every turn."""
+def counts(step: Step) -> tuple[int, int]:
+    """Of a scan's operands: how many are the same in every turn, and how many are carried from turn to turn.
+
+    What is scanned over has an axis more outside than inside; the names of the counts differ among versions.
+    """
     (body,), types = step.bodies, step.bodies[0].types
 
-    # what is scanned over has an axis more outside than inside; the names of the counts differ among versions
     def same_rank(outside: Sequence[int], inside: Sequence[int]) -> int:
         return sum(types[o].ndim == types[i].ndim for o, i in zip(outside, inside, strict=True))
 
     carried = same_rank(step.outs, body.outputs)
-    fixed = same_rank(step.ins, body.inputs) - carried
+    return same_rank(step.ins, body.inputs) - carried, carried
+
+
+def _scan(step: Step, values: list[Any], hooks: Hooks) -> list[Any]:
+    """The loop again, with what the hooks do inside its body, the same in every turn."""
+    (body,) = step.bodies
+    fixed, carried = counts(step)
     consts, carry, xs = values[:fixed], values[fixed : fixed + carried], values[fixed + carried :]
     length = step.params["length"]
     turns = (jnp.arange(length) == 0, jnp.arange(length) == length - 1)

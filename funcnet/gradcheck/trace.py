@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .program import Hooks, Line, Program, Step, evaluate, program_of
+from .program import Hooks, Line, Program, Step, counts, evaluate, program_of
 from .program import traced_once as traced_once
 from .rules import WrongRule, wrong_rules
 
@@ -39,7 +39,8 @@ class Edge(NamedTuple):
     in_loop: bool
     value: int
     only: str | None = None
-    """In a loop: the gradient flows in the first or in the last turn only, where this pseudo-edge is scaled by 0."""
+    """Of an operand that is the same in every turn of a loop: in which turn alone the gradient flows where this, an
+    edge of its own that follows the operand's, is scaled by 0."""
 
 
 class Graph:
@@ -53,13 +54,13 @@ class Graph:
         self.program = program_of(f, floats, file, inline_custom)
         self.edges: list[Edge] = []
         self.numbers: dict[tuple[int, int], int] = {}
-        self._number(self.program, in_loop=False)
+        self._number(self.program, frozenset(), in_loop=False)
         self.shared = [(i,) for i, edge in enumerate(self.edges) if edge.in_loop] + self._repeated()
         self._mapped = jax.jit(jax.vmap(self._vjps, (0, None, None)), compiler_options=COMPILE_FAST)
 
     def vjps(self, rows: np.ndarray, dys: Sequence[Any], floats: Sequence[Any]) -> np.ndarray:
         """For each row, a scale for every edge: the VJP for all cotangents as one vector."""
-        return _in_chunks(self._mapped, rows, 1.0, dys, floats)
+        return _in_chunks(self._mapped, rows, 1.0, min(CHUNK, len(self.edges) + 1), dys, floats)
 
     def _vjps(self, scales, dys, floats):
         def operand(step, number, value, turn):
@@ -67,14 +68,14 @@ class Graph:
             if edge is None:
                 return value
             scale = scales[edge]
-            if turn is not None:
+            if turn is not None and edge + 1 < len(self.edges) and self.edges[edge + 1].only:
                 first, last = turn
                 scale = scale * jnp.where(first, 1, scales[edge + 1]) * jnp.where(last, 1, scales[edge + 2])
             return _scaled(value, scale)
 
         return _pulled(self.program, Hooks(operand), dys, floats)
 
-    def _number(self, program: Program, in_loop: bool) -> None:
+    def _number(self, program: Program, fixed: frozenset[int], in_loop: bool) -> None:
         """Identical operands (c·c) are one edge; constants and integers are none."""
         for step in program.steps:
             operands = [n for n in dict.fromkeys(step.ins) if program.is_float(n) and n not in program.constants]
@@ -82,10 +83,13 @@ class Graph:
                 edge = Edge(step.primitive, step.ins.index(n), step.line, _literal(step, program), in_loop, n)
                 self.numbers[step.outs[0], n] = len(self.edges)
                 self.edges.append(edge)
-                if in_loop:
+                if n in fixed:
                     self.edges += [edge._replace(only="first"), edge._replace(only="last")]
             for body in step.bodies:
-                self._number(body, in_loop or step.primitive == "scan")
+                if step.primitive == "scan":
+                    self._number(body, frozenset(body.inputs[: counts(step)[0]]), in_loop=True)
+                else:
+                    self._number(body, frozenset(), in_loop)
 
     def _repeated(self) -> list[tuple[int, ...]]:
         places = defaultdict(list)
@@ -106,7 +110,8 @@ class Misderived:
 
     def vjps(self, dys: Sequence[Any], floats: Sequence[Any]) -> np.ndarray:
         """For each wrong rule the VJP for all cotangents as one vector."""
-        return _in_chunks(self._mapped, np.eye(len(self.rules)), 0.0, dys, floats)
+        rows = np.eye(len(self.rules))
+        return _in_chunks(self._mapped, rows, 0.0, min(CHUNK, len(rows)), dys, floats)
 
     def _vjps(self, switches, dys, floats):
         at = defaultdict(list)
@@ -139,8 +144,7 @@ def values_of(program: Program, floats: Sequence[Any]) -> list[np.ndarray]:
     return [np.asarray(value) for value in jax.jit(run, compiler_options=COMPILE_FAST)(*floats)]
 
 
-def _in_chunks(mapped, rows: np.ndarray, rest: float, dys, floats) -> np.ndarray:
-    size = min(CHUNK, len(rows)) if len(rows) < CHUNK else CHUNK
+def _in_chunks(mapped, rows: np.ndarray, rest: float, size: int, dys, floats) -> np.ndarray:
     filled = np.full((-len(rows) % size, rows.shape[1]), rest)
     padded = np.vstack([rows, filled])
     found = [np.asarray(mapped(padded[at : at + size], dys, floats)) for at in range(0, len(padded), size)]
