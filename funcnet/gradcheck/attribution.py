@@ -18,11 +18,11 @@ import numpy as np
 
 from . import reference
 from .decision import Probe
+from .hypotheses import products
 from .reference import EPS, float_leaves
 from .report import Finding
 from .subject import Subject
 from .trace import Edge, Graph
-
 
 POWERS = (1, -1, 0.5, -0.5)  # of an axis's size: a mean's divisor missing or once too often, a scale by its root
 
@@ -44,10 +44,12 @@ class Paths:
 
     ``frozen``: with the gradient stopped on edges whose paths cancel (a shift by the maximum): who derives by hand
     leaves them out, and so they must not come alive when another path is lost.
+
+    ``rule``: the number of a wrong rule that is taken as given; what is to be explained is what is wrong besides.
     """
 
-    def __init__(self, subject: Subject, probes: Sequence[Probe]):
-        self.subject, self.probes = subject, probes
+    def __init__(self, subject: Subject, probes: Sequence[Probe], rule: int | None = None):
+        self.subject, self.probes, self.rule = subject, probes, rule
         self.ref, self.got = stacked(probes, "refs"), stacked(probes, "gots")
         self.error = self.got - self.ref
         self.leaf = np.concatenate(
@@ -64,9 +66,14 @@ class Paths:
         """Custom derivatives are looked into only where the VJP stays the same by it."""
         f, _ = reference.of_floats(self.subject.primal, self.probes[0].draw.args)
         for inline in (True, False):
-            graph = Graph(f, self.floats[0], file_of(self.subject), inline)
+            graph = Graph(f, self.floats[0], file_of(self.subject), inline, self.rule)
             self.graph, self.alive = graph, np.ones(len(graph.edges))
-            if graph.edges and self._same_vjp(self.at(np.ones((1, len(graph.edges))))[0]):
+            if not graph.edges:
+                return None
+            values = self.at(np.ones((1, len(graph.edges))))[0]
+            if self.rule is not None:
+                self.ref, self.error = values, self.got - values
+            if self._same_vjp(values):
                 return graph
         return None
 
@@ -114,11 +121,11 @@ def file_of(subject: Subject) -> str | None:
 class Attribution:
     """Explains wrong leaves by paths of the forward, on probes of one shape and then on ``others``."""
 
-    def __init__(self, subject: Subject, probes: Sequence[Probe]):
-        self.subject = subject
+    def __init__(self, subject: Subject, probes: Sequence[Probe], rule: int | None = None):
+        self.subject, self.rule = subject, rule
         same = [p for p in probes if p.draw.sizes == probes[0].draw.sizes]
         self.others = [p for p in probes[len(same) :] if all(size > 1 for size in p.draw.sizes.values())]
-        plain = Paths(subject, same)
+        plain = Paths(subject, same, rule)
         self.variants = [v for v in (plain, plain.frozen() if plain.has_graph else None) if v and v.has_graph]
 
     def explain(self, wrong: Sequence[int]) -> tuple[list[Finding], list[int]]:
@@ -159,27 +166,28 @@ class Attribution:
 
     def _followed(self, fits: list[Fit], leaves: list[int]) -> list[tuple[str, float] | None]:
         """For every fit the axis and the power by which its factor follows that axis to a second set of sizes."""
-        sizes = self.variants[0].probes[0].draw.sizes
+        sizes = products(self.variants[0].probes[0].draw.sizes)
         choices = [
             [
                 (axis, power)
                 for power in POWERS
                 for axis, size in sizes.items()
-                if _simple(fit.c) == 3 and size > 1 and abs(fit.c / size**power - 1) < 1e-7
+                if _simple(fit.c) == 3 and abs(fit.c / size**power - 1) < 1e-7
             ]
             for fit in fits
         ]
         if not any(choices) or not self.others:
             return [None] * len(fits)
         elsewhere = self.others[0]
-        paths = Paths(self.subject, [elsewhere])
+        there = products(elsewhere.draw.sizes)
+        paths = Paths(self.subject, [elsewhere], self.rule)
         combined = list(itertools.product(*([*choice, None] for choice in choices)))[:-1]
         if not paths.has_graph or len(paths.edges) != len(self.variants[0].edges):
             return [None] * len(fits)
         rows = np.ones((len(combined), len(paths.edges)))
         for row, follows in zip(rows, combined, strict=True):
             for fit, follow in zip(fits, follows, strict=True):
-                row[list(fit.all_at) or [fit.edge]] = elsewhere.draw.sizes[follow[0]] ** follow[1] if follow else fit.c
+                row[list(fit.all_at) or [fit.edge]] = there[follow[0]] ** follow[1] if follow else fit.c
         entries = np.isin(paths.leaf, leaves)
         got = paths.got[entries]
         for follows, values in zip(combined, paths.at(rows)[:, entries], strict=True):
@@ -223,13 +231,13 @@ class _Seen:
         self.ref, self.got = paths.ref[self.entries], paths.got[self.entries]
         self.size = float(np.linalg.norm(self.error))
         self.tolerance = 1e-10 + 256 * EPS * float(np.linalg.norm(self.ref) / max(self.size, 1e-300))
-        sizes = {size for p in paths.probes[:1] for size in p.draw.sizes.values() if size > 1}
+        sizes = set(products(paths.probes[0].draw.sizes).values())
         self.axis_factors = [s**power for s in sorted(sizes) for power in POWERS]
 
     # which explanation is the simplest
 
     def complexity(self, c: float, series: Sequence[int]) -> int:
-        """0 is simpler than −1, that than 2, these than a constant of the line, that than an axis, and than the rest."""
+        """0 is simpler than −1, that than 2, these than a constant of the line, that than an axis, that than the rest."""
         simple = _simple(c)
         if simple < 3:
             return simple

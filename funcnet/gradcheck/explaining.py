@@ -70,14 +70,21 @@ def _by_wrong_rules(subject: Subject, probes: Sequence[Probe], left: list[int]) 
     others = [p for p in probes[len(same) :] if all(size > 1 for size in p.draw.sizes.values())]
     tried = _Tried(subject, same)
     found: list[Finding] = []
+    used: list[int] = []
     for group in [left, *([i] for i in left if len(left) > 1)]:
         if not set(group) <= set(left):
             continue
         for k in tried.explaining(group):
             if all(_Tried(subject, [p], [k]).explaining(group) for p in others[:1]):
+                group = [i for i in left if k in tried.explaining([i])]
                 found.append(_finding(subject, probes, group, tried.misderived.rules[k]))
                 left = [i for i in left if i not in group]
+                used.append(k)
                 break
+    for k in used:  # what is wrong besides: two mistakes at once
+        if left:
+            paths, left = Attribution(subject, probes, k).explain(left)
+            found += paths
     return found, left
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -38,10 +39,17 @@ def whole_leaf_factor(probes: Sequence[Probe], i: int) -> list[float] | None:
     return factors
 
 
+def products(sizes: Mapping[str, int]) -> dict[str, int]:
+    """The size of every axis, and of several together as in a mean over all elements; axes of one are none."""
+    axes = [axis for axis, size in sizes.items() if size > 1]
+    chosen = [c for n in range(1, min(len(axes), 4) + 1) for c in itertools.combinations(axes, n)]
+    return {"·".join(c): math.prod(sizes[axis] for axis in c) for c in chosen}
+
+
 def axis_of(factors: Sequence[float], probes: Sequence[Probe]) -> tuple[str, int] | None:
     """The axis whose size (power 1) or its inverse (power −1) the factor is on every probe; sizes must differ."""
-    for axis in probes[0].draw.sizes:
-        sizes = [p.draw.sizes[axis] for p in probes]
+    for axis in products(probes[0].draw.sizes):
+        sizes = [math.prod(p.draw.sizes[name] for name in axis.split("·")) for p in probes]
         for power in (1, -1):
             if len(set(sizes)) > 1 and all(abs(c / s**power - 1) < 1e-9 for c, s in zip(factors, sizes, strict=True)):
                 return axis, power
@@ -134,6 +142,14 @@ def _transposed(case: Case) -> bool:
 
 
 def _swapped(case: Case) -> bool:
+    gots, refs = case.probe.gots[case.k], case.probe.refs[case.k]
+    return any(
+        j != case.i and close(case.got, ref) and not close(got, ref)
+        for j, (got, ref) in enumerate(zip(gots, refs, strict=True))
+    )
+
+
+def _copied(case: Case) -> bool:
     return any(j != case.i and close(case.got, other) for j, other in enumerate(case.probe.refs[case.k]))
 
 
@@ -231,11 +247,12 @@ def _mask(case: Case) -> bool:
 
 
 def _epsilon(case: Case) -> bool:
-    """A ratio close to 1 that is the same along each row, or over all."""
+    """A ratio close to 1 that is the same along an axis."""
     if not (case.ref != 0).all() or not case.ref.ndim:
         return False
     ratio = case.got / case.ref
-    return bool(0 < np.abs(ratio - 1).max() < 1e-2 and (np.ptp(ratio, axis=-1) < 1e-9).all())
+    constant = any((np.ptp(ratio, axis=axis) < 1e-9).all() for axis in range(ratio.ndim))
+    return bool(0 < np.abs(ratio - 1).max() < 1e-2 and constant)
 
 
 def _intermediate(case: Case) -> bool:
@@ -250,7 +267,9 @@ def _intermediate(case: Case) -> bool:
             value = np.broadcast_to(value, ratio.shape)
         except ValueError:
             return False
-        return bool(np.ptp(value) and (value != 0).all() and (close(ratio, value) or close(ratio * value, value / value)))
+        return bool(
+            np.ptp(value) and (value != 0).all() and (close(ratio, value) or close(ratio * value, value / value))
+        )
 
     return any(fits(value) or (value.ndim == ratio.ndim - 1 and fits(value[..., None])) for value in case.tools.values)
 
@@ -278,6 +297,7 @@ EXACT: list[Signature] = [
     ),
 ]
 PATTERNS: list[Signature] = [
+    ("swapped-cotangents", "is the cotangent of another argument", _copied),
     ("missing-factor", "is too large or too small by a value that the forward computes", _intermediate),
     ("wrong-mask", "is wrong on one side of a condition only", _mask),
     ("wrong-epsilon-or-ddof", "has a ratio to the truth that is nearly 1 and the same along each row", _epsilon),
@@ -328,7 +348,9 @@ def explain_shape(name: str, path: str, got: np.ndarray, ref: np.ndarray, others
         if close(got.sum(axis=chosen), ref)
     ]  # fmt: skip
     if close(got, ref):  # here it is right: it was wrong in another draw
-        return Finding(name, path, "rank-assumption", "is right for arrays of one rank and of the wrong shape for another")
+        return Finding(
+            name, path, "rank-assumption", "is right for arrays of one rank and of the wrong shape for another"
+        )
     # sums of the same contributions over whichever axes have one grand total
     elsewhere = got.ndim == ref.ndim and got.size > 1 and close(got.sum(), ref.sum())
     kept = got.size == ref.size and close(got.reshape(ref.shape), ref)

@@ -6,6 +6,7 @@ VJP then equals what the backward gave, that is the mistake, and the line that c
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -22,12 +23,17 @@ stopped = lax.stop_gradient
 REACH = 16  # steps of an elementwise function that is written out: a gelu has ten
 LARGEST_JACOBIAN = 400  # entries of a value whose Jacobian is written out for its diagonal
 
-SMOOTH = frozenset(
-    "tanh logistic exp exp2 log log1p expm1 sqrt rsqrt cbrt sin cos tan asin acos atan sinh cosh asinh acosh atanh erf "
-    "erfc erf_inv integer_pow pow square abs".split()
-)
-MASKS = frozenset("max min select_n clamp".split())
-ELEMENTWISE = SMOOTH | MASKS | frozenset("add add_any sub mul div neg sign copy convert_element_type".split())
+# fmt: off
+SMOOTH = frozenset({
+    "tanh", "logistic", "exp", "exp2", "log", "log1p", "expm1", "sqrt", "rsqrt", "cbrt", "sin", "cos", "tan", "asin",
+    "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "erf_inv", "integer_pow", "pow", "square",
+    "abs",
+})
+MASKS = frozenset({"max", "min", "select_n", "clamp"})
+ELEMENTWISE = SMOOTH | MASKS | {
+    "add", "add_any", "sub", "mul", "div", "neg", "sign", "copy", "convert_element_type",
+}
+# fmt: on
 
 
 class WrongRule(NamedTuple):
@@ -43,10 +49,12 @@ class WrongRule(NamedTuple):
 def wrong_rules(program: Program) -> list[WrongRule]:
     """Every wrong rule for every step, those of loops and branches included, the most telling names first."""
     found: list[WrongRule] = []
+    made_by = {n: step for step in program.steps for n in step.outs}
     for step in program.steps:
         if len(step.outs) == 1 and program.is_float(step.outs[0]):
             for family in (_masks, _transposes, _products, _slopes):
                 found += family(step, program)
+            found += _earlier_operands(step, program, made_by)
         for body in step.bodies:
             found += wrong_rules(body)
     found += _composites(program)
@@ -72,6 +80,11 @@ def _differentiable(step: Step, program: Program) -> list[int]:
 def _others_kept(step: Step, env: Env, position: int) -> Any:
     """The step with nothing flowing to the operand at ``position``."""
     return step.bind(*(stopped(env[n]) if j == position else env[n] for j, n in enumerate(step.ins)))[0]
+
+
+def _finite(slope: Any) -> Any:
+    """A rule that is not switched on must not make NaN of a score of −∞."""
+    return jnp.where(jnp.isfinite(slope), slope, 0.0)
 
 
 # ---------------------------------------------------------------- masks
@@ -170,10 +183,38 @@ def _products(step: Step, program: Program) -> Iterator[WrongRule]:
 
             def surrogate(env: Env, j: int = j, factor: Callable[..., Any] = factor) -> Any:
                 a, b = (stopped(env[n]) for n in step.ins)
-                return factor(a, b) * env[step.ins[j]] + _others_kept(step, env, j)
+                return _finite(factor(a, b)) * env[step.ins[j]] + _others_kept(step, env, j)
 
             text = "has a factor of this line's product or quotient left out, or once too often"
             yield WrongRule("missing-factor", text, step.outs[0], step.line, surrogate)
+
+
+def _earlier_operands(step: Step, program: Program, made_by: dict[int, Step]) -> Iterator[WrongRule]:
+    """In the derivative of a product by one operand, the other is taken as it was a step earlier: z for h = φ(z), a
+    for a·g."""
+    if step.primitive not in ("mul", "div", "dot_general") or step.ins[0] == step.ins[1]:
+        return
+    for j in _differentiable(step, program):
+        other = step.ins[1 - j]
+        maker = made_by.get(other)
+        if maker is None or maker.primitive not in SMOOTH | {"mul", "div"}:
+            continue
+        for earlier in dict.fromkeys(maker.ins):
+            if program.types[earlier] != program.types[other]:
+                continue
+
+            def surrogate(env: Env, j: int = j, earlier: int = earlier) -> Any:
+                given = [env[n] if k == j else stopped(env[earlier]) for k, n in enumerate(step.ins)]
+                return step.bind(*given)[0] + _others_kept(step, env, j)
+
+            if maker.primitive in SMOOTH:
+                mistake, text = (
+                    "derivative-at-input",
+                    "has the other operand of this line as it was before its function",
+                )
+            else:
+                mistake, text = "missing-factor", "lacks a factor of the other operand of this line"
+            yield WrongRule(mistake, text, step.outs[0], step.line, surrogate)
 
 
 # ---------------------------------------------------------------- slopes
@@ -219,22 +260,30 @@ def _wrong_slopes(steps: list[Step], start: int, end: int, program: Program) -> 
 
     def rule(mistake: str, slope: Callable[[Any, Any], Any]) -> WrongRule:
         def surrogate(env: Env) -> Any:
-            return slope(stopped(env[start]), stopped(env[end])) * env[start]
+            return _finite(slope(stopped(env[start]), stopped(env[end]))) * env[start]
 
         return WrongRule(mistake, TEXTS[mistake], end, line, surrogate)
 
     def at_output(env: Env) -> Any:
         y = stopped(env[end])
         _, slope = jax.jvp(_replayed(steps, start, end, env, program.types), (y,), (jnp.ones_like(y),))
-        return stopped(slope) * env[start]
+        return _finite(stopped(slope)) * env[start]
 
     yield rule("missing-factor", lambda x, y: jnp.ones_like(y))
     for mistake, slope in (part for name, parts in PARTS.items() if name in primitives for part in parts):
-        yield rule(mistake, lambda x, y, slope=slope: slope(y))
+        yield rule(mistake, functools.partial(_of_output, slope))
     if primitives & (SMOOTH - {"abs"}):
         yield WrongRule("derivative-at-output", TEXTS["derivative-at-output"], end, line, at_output)
     for slope in (slope for name, slopes in AT_OUTPUT.items() if name in primitives for slope in slopes):
-        yield rule("derivative-at-input", lambda x, y, slope=slope: slope(x))
+        yield rule("derivative-at-input", functools.partial(_of_input, slope))
+
+
+def _of_output(slope: Callable[[Any], Any], x: Any, y: Any) -> Any:
+    return slope(y)
+
+
+def _of_input(slope: Callable[[Any], Any], x: Any, y: Any) -> Any:
+    return slope(x)
 
 
 def _replayed(steps: list[Step], start: int, end: int, env: Env, types: dict[int, Any]) -> Callable[[Any], Any]:
@@ -262,10 +311,8 @@ def _composites(program: Program) -> Iterator[WrongRule]:
 
 def _results_of_lines(program: Program) -> list[int]:
     """The last float value of each line, and the outputs: what a person who derives by hand has a name for."""
-    last: dict[Any, int] = {}
-    for step in program.steps:
-        last |= {(step.line.file, step.line.number): n for n in step.outs if program.is_float(n)}
-    return list(dict.fromkeys(last.values()))
+    made = [(step.line[:2], n) for step in program.steps for n in step.outs if program.is_float(n)]
+    return list(dict.fromkeys(dict(made).values()))
 
 
 def _ways_back(
@@ -306,7 +353,7 @@ def _diagonal(steps: list[Step], start: int, end: int, program: Program) -> Wron
         x = stopped(env[start])
         f = _replayed(steps, start, end, env, program.types)
         rows = jax.vmap(lambda e: jax.jvp(f, (x,), (e.reshape(x.shape),))[1].ravel())(jnp.eye(x.size, dtype=x.dtype))
-        return stopped(jnp.diag(rows).reshape(x.shape)) * env[start]
+        return _finite(stopped(jnp.diag(rows).reshape(x.shape))) * env[start]
 
     mistake = "jacobian-diagonal-only"
     return WrongRule(mistake, TEXTS[mistake], end, steps[-1].line, surrogate)
