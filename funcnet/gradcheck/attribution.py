@@ -237,7 +237,7 @@ class _Seen:
     # which explanation is the simplest
 
     def complexity(self, c: float, series: Sequence[int]) -> int:
-        """0 is simpler than −1, that than 2, these than a constant of the line, that than an axis, that than the rest."""
+        """0 is simpler than −1, that than 2, these than a constant in the line, that than an axis."""
         simple = _simple(c)
         if simple < 3:
             return simple
@@ -292,6 +292,28 @@ class _Seen:
         for (group, c), values in zip(tried, self.paths.at(rows)[:, self.entries], strict=True):
             if np.linalg.norm(values - self.got) < self.tolerance * self.size:
                 return Fit(group[0], c, group)
+        return self._sought(groups)
+
+    def _sought(self, groups: list[tuple[int, ...]]) -> Fit | None:
+        """Any other c, by the secant method from 1 and ½, for all positions at once."""
+        before, now = np.ones(len(groups)), np.full(len(groups), 0.5)
+
+        def at(c: np.ndarray) -> np.ndarray:
+            rows = np.ones((len(groups), len(self.edges)))
+            for row, group, factor in zip(rows, groups, c, strict=True):
+                row[list(group)] = factor
+            return self.paths.at(rows)[:, self.entries] - self.got
+
+        errors = at(before)
+        for _ in range(SECANTS):
+            previous, errors = errors, at(now)
+            best = int(np.argmin(np.linalg.norm(errors, axis=1)))
+            if np.linalg.norm(errors[best]) < self.tolerance * self.size:
+                return Fit(groups[best][0], float(now[best]), groups[best])
+            moved = np.where(now == before, 1, now - before)
+            slope = (errors - previous) / moved[:, None]
+            step = (slope * errors).sum(axis=1) / np.maximum((slope**2).sum(axis=1), 1e-300)
+            before, now = now, np.clip(now - np.nan_to_num(step), -100, 100)
         return None
 
     # two edges
@@ -368,6 +390,7 @@ class _Seen:
 
 
 CANDIDATES = 60  # pairs that are tried in full
+SECANTS = 12  # steps towards a factor in a loop
 
 
 def _as_factors(i: int, j: int, a: float, b: float) -> list[tuple[int, int, float, float]]:

@@ -76,11 +76,10 @@ class Tools:
     """The VJP of the forward of one probe, compiled once, and all that the forward computes on the way."""
 
     def __init__(self, subject: Subject, probe: Probe, same_shape: Tools | None = None):
-        self.subject = subject
         f, self.floats = reference.of_floats(subject.primal, probe.draw.args)
-        self.f = same_shape.f if same_shape else f
+        self.f: Callable[..., Any] = same_shape.f if same_shape else f
         self.sizes = probe.draw.sizes
-        self.pull = (
+        self.pull: Callable[..., Any] = (
             same_shape.pull
             if same_shape
             else jax.jit(lambda floats, dy: jax.vjp(f, *floats)[1](dy), compiler_options=COMPILE_FAST)
@@ -267,9 +266,8 @@ def _intermediate(case: Case) -> bool:
             value = np.broadcast_to(value, ratio.shape)
         except ValueError:
             return False
-        return bool(
-            np.ptp(value) and (value != 0).all() and (close(ratio, value) or close(ratio * value, value / value))
-        )
+        usable = np.isfinite(value).all() and (value != 0).all() and np.ptp(value) > 0
+        return bool(usable and (close(ratio, value) or close(ratio * value, value / value)))
 
     return any(fits(value) or (value.ndim == ratio.ndim - 1 and fits(value[..., None])) for value in case.tools.values)
 

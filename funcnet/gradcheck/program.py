@@ -88,12 +88,11 @@ class _ByStep:
         return [value(atom) for atom in jaxpr.outvars]
 
 
-class Traced(NamedTuple):
+class Traced:
     """A traced function: called, it runs; its jaxpr has the lines that wrote it."""
 
-    run: _ByStep
-    closed: Any
-    structure: Any
+    def __init__(self, run: _ByStep, closed: Any, structure: Any):
+        self.run, self.closed, self.structure = run, closed, structure
 
     def __call__(self, *values: Any) -> Any:
         return jax.tree.unflatten(self.structure, self.run(*values))

@@ -118,10 +118,15 @@ def _masks(step: Step, program: Program) -> Iterator[WrongRule]:
             "has the condition of this line the wrong way round", lambda env: swapped(*(env[n] for n in step.ins))
         )
     if step.primitive in ("reduce_max", "reduce_min"):
-        yield rule(
-            "goes to every place and not only to that of the extreme value",
-            lambda env: jnp.sum(env[step.ins[0]], axis=tuple(step.params["axes"])),
-        )
+        axes = tuple(step.params["axes"])
+        yield rule("goes to every place, not to that of the extreme alone", _reduced(jnp.sum, step, axes))
+        yield rule("is shared by every place, not that of the extreme alone", _reduced(jnp.mean, step, axes))
+        opposite = jnp.min if step.primitive == "reduce_max" else jnp.max
+        yield rule("goes to the place of the opposite extreme", _reduced(opposite, step, axes))
+
+
+def _reduced(reduction: Callable[..., Any], step: Step, axes: tuple[int, ...]) -> Callable[[Env], Any]:
+    return lambda env: reduction(env[step.ins[0]], axis=axes)
 
 
 def _operand(step: Step, j: int) -> Callable[[Env], Any]:

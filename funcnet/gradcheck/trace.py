@@ -81,14 +81,20 @@ class Graph:
             return _scaled(value, scale)
 
         def result(number, env):
-            wrong = self.rule is not None and self.rule.value == number
-            return _bridged(env[number], self.rule.surrogate(env), jnp.ones(())) if wrong else env[number]
+            if self.rule is None or self.rule.value != number:
+                return env[number]
+            return _bridged(env[number], self.rule.surrogate(env), jnp.ones(()))
 
         return _pulled(self.program, Hooks(operand, result), dys, floats)
 
     def _number(self, program: Program, fixed: frozenset[int], in_loop: bool) -> None:
         """Identical operands (c·c) are one edge; constants and integers are none."""
         for step in program.steps:
+            for body in step.bodies:  # before its own operands: the line inside says more than that of the loop
+                if step.primitive == "scan":
+                    self._number(body, frozenset(body.inputs[: counts(step)[0]]), in_loop=True)
+                else:
+                    self._number(body, frozenset(), in_loop)
             operands = [n for n in dict.fromkeys(step.ins) if program.is_float(n) and n not in program.constants]
             for n in operands:
                 edge = Edge(step.primitive, step.ins.index(n), step.line, _literal(step, program), in_loop, n)
@@ -96,11 +102,6 @@ class Graph:
                 self.edges.append(edge)
                 if n in fixed:
                     self.edges += [edge._replace(only="first"), edge._replace(only="last")]
-            for body in step.bodies:
-                if step.primitive == "scan":
-                    self._number(body, frozenset(body.inputs[: counts(step)[0]]), in_loop=True)
-                else:
-                    self._number(body, frozenset(), in_loop)
 
     def _repeated(self) -> list[tuple[int, ...]]:
         places = defaultdict(list)
