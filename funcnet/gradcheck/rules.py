@@ -209,7 +209,7 @@ def _earlier_operands(step: Step, program: Program, made_by: dict[int, Step]) ->
                 continue
 
             def surrogate(env: Env, j: int = j, earlier: int = earlier) -> Any:
-                given = [env[n] if k == j else stopped(env[earlier]) for k, n in enumerate(step.ins)]
+                given = [env[n] if k == j else _finite(stopped(env[earlier])) for k, n in enumerate(step.ins)]
                 return step.bind(*given)[0] + _others_kept(step, env, j)
 
             if maker.primitive in SMOOTH:
