@@ -350,7 +350,7 @@ def explain_shape(name: str, path: str, got: np.ndarray, ref: np.ndarray, others
             name, path, "rank-assumption", "is right for arrays of one rank and of the wrong shape for another"
         )
     # sums of the same contributions over whichever axes have one grand total
-    elsewhere = got.ndim == ref.ndim and got.size > 1 and close(got.sum(), ref.sum())
+    elsewhere = got.ndim == ref.ndim == 1 and got.size > 1 and close(got.sum(), ref.sum())
     kept = got.size == ref.size and close(got.reshape(ref.shape), ref)
     checks = [
         ("transposed", "is the transpose of what is expected", got.ndim == 2 and close(got.T, ref)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +17,11 @@ from jax import lax
 
 from .program import Hooks, Line, Program, Step, evaluate
 
-Env = dict[int, Any]
+Env = Mapping[int, Any]
 stopped = lax.stop_gradient
 
 REACH = 16  # steps of an elementwise function that is written out: a gelu has ten
+NEAREST = 40  # pairs of lines, one's result being a factor of the other's gradient
 LARGEST_JACOBIAN = 400  # entries of a value whose Jacobian is written out for its diagonal
 
 # fmt: off
@@ -37,17 +38,32 @@ ELEMENTWISE = SMOOTH | MASKS | {
 
 
 class WrongRule(NamedTuple):
-    """``surrogate(env)`` has the wrong tangent for the value of number ``value``."""
+    """``surrogate(env)`` has the wrong tangent for the value of number ``value``.
+
+    ``env`` holds all values of the forward, those that are computed later as constants; of a loop's body only those
+    before. Where the wrong tangent is that of the value ``start``, times a slope, ``slope(env)`` is that.
+    """
 
     mistake: str
     text: str
     value: int
     line: Line
-    surrogate: Callable[[Env], Any]
+    of: Callable[[Env], Any] | None = None
+    start: int = -1
+    slope: Callable[[Env], Any] | None = None
+
+    def surrogate(self, env: Env) -> Any:
+        if self.slope is None:
+            assert self.of is not None
+            return self.of(env)
+        return self.slope(env) * env[self.start]
 
 
-def wrong_rules(program: Program) -> list[WrongRule]:
-    """Every wrong rule for every step, those of loops and branches included, the most telling names first."""
+def wrong_rules(program: Program, inside: bool = False) -> list[WrongRule]:
+    """Every wrong rule for every step, those of loops and branches included, the most telling names first.
+
+    ``inside``: the program is a loop's body or a branch.
+    """
     found: list[WrongRule] = []
     made_by = {n: step for step in program.steps for n in step.outs}
     for step in program.steps:
@@ -56,8 +72,10 @@ def wrong_rules(program: Program) -> list[WrongRule]:
                 found += family(step, program)
             found += _earlier_operands(step, program, made_by)
         for body in step.bodies:
-            found += wrong_rules(body)
+            found += wrong_rules(body, inside=True)
     found += _composites(program)
+    if not inside:
+        found += _by_values(program)
     return sorted(found, key=lambda rule: ORDER.index(rule.mistake))  # stable: program order within
 
 
@@ -264,21 +282,21 @@ def _wrong_slopes(steps: list[Step], start: int, end: int, program: Program) -> 
     primitives = {step.primitive for step in steps}
 
     def rule(mistake: str, slope: Callable[[Any, Any], Any]) -> WrongRule:
-        def surrogate(env: Env) -> Any:
-            return _finite(slope(stopped(env[start]), stopped(env[end]))) * env[start]
+        def of_both(env: Env) -> Any:
+            return _finite(slope(stopped(env[start]), stopped(env[end])))
 
-        return WrongRule(mistake, TEXTS[mistake], end, line, surrogate)
+        return WrongRule(mistake, TEXTS[mistake], end, line, None, start, of_both)
 
     def at_output(env: Env) -> Any:
         y = stopped(env[end])
         _, slope = jax.jvp(_replayed(steps, start, end, env, program.types), (y,), (jnp.ones_like(y),))
-        return _finite(stopped(slope)) * env[start]
+        return _finite(stopped(slope))
 
     yield rule("missing-factor", lambda x, y: jnp.ones_like(y))
     for mistake, slope in (part for name, parts in PARTS.items() if name in primitives for part in parts):
         yield rule(mistake, functools.partial(_of_output, slope))
     if primitives & (SMOOTH - {"abs"}):
-        yield WrongRule("derivative-at-output", TEXTS["derivative-at-output"], end, line, at_output)
+        yield WrongRule("derivative-at-output", TEXTS["derivative-at-output"], end, line, None, start, at_output)
     for slope in (slope for name, slopes in AT_OUTPUT.items() if name in primitives for slope in slopes):
         yield rule("derivative-at-input", functools.partial(_of_input, slope))
 
@@ -312,6 +330,37 @@ def _composites(program: Program) -> Iterator[WrongRule]:
                     yield from _wrong_slopes(steps, start, end, program)
             elif math.prod(program.types[end].shape) <= LARGEST_JACOBIAN:
                 yield _diagonal(steps, start, end, program)
+
+
+def _by_values(program: Program) -> list[WrongRule]:
+    """The gradient of one line's result, divided or multiplied by another's that fits its shape: the y in front of
+    softmax's bracket, the norm that all is divided by."""
+    named = _results_of_lines(program)
+    pairs = [
+        (abs(i - j), v, w)
+        for i, v in enumerate(named)
+        for j, w in enumerate(named)
+        if v != w and _fits(program.types[w].shape, program.types[v].shape)
+    ]
+    lines = {n: step.line for step in program.steps for n in step.outs}
+    rules = []
+    for _, v, w in sorted(pairs)[:NEAREST]:
+        for power in (-1, 1):
+
+            def slope(env: Env, w: int = w, power: int = power) -> Any:
+                return _finite(stopped(env[w]) ** power)
+
+            text = (
+                "is too large or too small by the value of this line" if power > 0 else "lacks the factor of this line"
+            )
+            rules.append(WrongRule("missing-factor", text, v, lines[w], None, v, slope))
+    return rules
+
+
+def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
+    """Whether an array of more than one element can be broadcast to the other's shape, and has its rank."""
+    sizes = list(zip(shape, into, strict=False))
+    return len(shape) == len(into) and math.prod(shape) > 1 and all(a in (1, b) for a, b in sizes)
 
 
 def _results_of_lines(program: Program) -> list[int]:
@@ -354,11 +403,11 @@ def _ways_back(
 
 
 def _diagonal(steps: list[Step], start: int, end: int, program: Program) -> WrongRule:
-    def surrogate(env: Env) -> Any:
+    def slope(env: Env) -> Any:
         x = stopped(env[start])
         f = _replayed(steps, start, end, env, program.types)
         rows = jax.vmap(lambda e: jax.jvp(f, (x,), (e.reshape(x.shape),))[1].ravel())(jnp.eye(x.size, dtype=x.dtype))
-        return _finite(stopped(jnp.diag(rows).reshape(x.shape))) * env[start]
+        return _finite(stopped(jnp.diag(rows).reshape(x.shape)))
 
     mistake = "jacobian-diagonal-only"
-    return WrongRule(mistake, TEXTS[mistake], end, steps[-1].line, surrogate)
+    return WrongRule(mistake, TEXTS[mistake], end, steps[-1].line, None, start, slope)

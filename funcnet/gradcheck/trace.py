@@ -7,13 +7,14 @@ which part of the derivative goes that way.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import ChainMap, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from .program import Hooks, Line, Program, Step, counts, evaluate, program_of
 from .program import traced_once as traced_once
@@ -83,8 +84,9 @@ class Graph:
         def result(number, env):
             if self.rule is None or self.rule.value != number:
                 return env[number]
-            return _bridged(env[number], self.rule.surrogate(env), jnp.ones(()))
+            return _bridged(env[number], self.rule.surrogate(ChainMap(env, later)), jnp.ones(()))
 
+        later = {} if self.rule is None else _constants(self.program, floats)
         return _pulled(self.program, Hooks(operand, result), dys, floats)
 
     def _number(self, program: Program, fixed: frozenset[int], in_loop: bool) -> None:
@@ -131,29 +133,39 @@ class Misderived:
             at[rule.value].append((k, rule))
 
         def result(number, env):
-            value = env[number]
+            value, env = env[number], ChainMap(env, later)
+            slopes = defaultdict(list)
             for k, rule in at[number]:
-                value = _bridged(value, rule.surrogate(env), switches[k])
+                if rule.slope is None:
+                    value = _bridged(value, rule.surrogate(env), switches[k])
+                else:
+                    slopes[rule.start].append((switches[k], rule.slope(env)))
+            for start, found in slopes.items():  # of all of them at most one is switched on: their sum is that one
+                slope = sum(switch * slope for switch, slope in found)
+                value = _bridged(value, slope * env[start], sum(switch for switch, _ in found))
             return value
 
+        later = _constants(self.program, floats)
         return _pulled(self.program, Hooks(result=result), dys, floats)
 
 
 def values_of(program: Program, floats: Sequence[Any]) -> list[np.ndarray]:
     """Every float value outside loops that the program computes."""
+    run = jax.jit(lambda *values: list(_constants(program, values).values()), compiler_options=COMPILE_FAST)
+    return [np.asarray(value) for value in run(*floats)]
 
-    def run(*values):
-        found = {}
 
-        def result(number, env):
-            if program.is_float(number):
-                found[number] = env[number]
-            return env[number]
+def _constants(program: Program, floats: Sequence[Any]) -> dict[int, Any]:
+    """The same by number, with no gradient to them."""
+    found = {}
 
-        evaluate(program, values, Hooks(result=result))
-        return [found[n] for step in program.steps for n in step.outs if n in found]
+    def result(number, env):
+        found[number] = lax.stop_gradient(env[number])
+        return env[number]
 
-    return [np.asarray(value) for value in jax.jit(run, compiler_options=COMPILE_FAST)(*floats)]
+    evaluate(program, [lax.stop_gradient(value) for value in floats], Hooks(result=result))
+    own = [n for step in program.steps for n in step.outs if program.is_float(n)]
+    return {n: found[n] for n in own}
 
 
 def _in_chunks(mapped, rows: np.ndarray, rest: float, size: int, dys, floats) -> np.ndarray:
