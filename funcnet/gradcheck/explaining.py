@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import hypotheses, reference
-from .attribution import Attribution, file_of, stacked
+from .attribution import Attribution
 from .decision import Probe
+from .paths import file_of, stacked
 from .program import program_of
 from .reference import float_leaves
 from .report import Finding
-from .rules import WrongRule
 from .subject import Subject
+from .surrogates import WrongRule
 from .trace import Misderived
 
 

@@ -219,7 +219,7 @@ def _regulariser(case: Case) -> bool:
     """got − ref = −λθ."""
     theta, error = case.floats[case.i], case.got - case.ref
     scale = float(np.vdot(error, theta) / np.vdot(theta, theta))
-    return abs(scale) > 1e-9 and close(error, scale * theta, 1e-8)
+    return theta.size > 1 and abs(scale) > 1e-9 and close(error, scale * theta, 1e-8)
 
 
 def _flipped_kernel(case: Case) -> bool:

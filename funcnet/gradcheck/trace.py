@@ -18,7 +18,8 @@ from jax import lax
 
 from .program import Hooks, Line, Program, Step, counts, evaluate, program_of
 from .program import traced_once as traced_once
-from .rules import WrongRule, wrong_rules
+from .rules import wrong_rules
+from .surrogates import WrongRule
 
 # Run once or twice and compiled each time: as in -O0. Only the CPU knows these options, so only there.
 COMPILE_FAST = (
