@@ -31,9 +31,8 @@ def wrong_rules(program: Program, inside: bool = False) -> list[WrongRule]:
         for body in step.bodies:
             found += wrong_rules(body, inside=True)
     found += composites(program)
-    if not inside:
-        found += by_values(program)
-    return sorted(found, key=lambda rule: ORDER.index(rule.mistake))  # stable: program order within
+    found.sort(key=lambda rule: ORDER.index(rule.mistake))  # stable: program order within
+    return found if inside else found + by_values(program)
 
 
 ORDER = (

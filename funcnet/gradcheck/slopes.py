@@ -117,7 +117,12 @@ def by_values(program: Program) -> list[WrongRule]:
     for step in program.steps:  # what a line multiplies or divides by, though it has no name
         if step.primitive in ("mul", "div"):
             pairs += [(0, v, w) for v in named if lines[v] == step.line for w in step.ins if w in lines and w != v]
-    pairs = [(far, v, w) for far, v, w in pairs if _fits(program.types[w].shape, program.types[v].shape)]
+    moving = set(program.inputs)  # a constant, such as a one-hot of the labels, is no factor of a derivative
+    for step in program.steps:
+        moving |= set(step.outs) if moving & set(step.ins) else set()
+    pairs = [
+        (far, v, w) for far, v, w in pairs if w in moving and _fits(program.types[w].shape, program.types[v].shape)
+    ]
     rules = []
     for _, v, w in sorted(set(pairs))[:NEAREST]:
         for power in (-1, 1):

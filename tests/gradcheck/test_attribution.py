@@ -160,9 +160,7 @@ KEPT, TANH = "kept = a * h", "h = jnp.tanh(kept + x_t)"
     ("rule", "mistake", "line", "factor"),
     [
         (recurrence(factor=0.0), "path-lost", KEPT, 0),
-        (recurrence(factor=-1.0), "sign-flipped", KEPT, -1),
         (recurrence(factor=0.9), "wrong-scale", KEPT, 0.9),
-        (recurrence(slope=lambda y: 1.0), "missing-factor", TANH, None),
         (recurrence(slope=lambda y: 1 - jnp.tanh(y) ** 2), "derivative-at-output", TANH, None),
         (recurrence(of_a=lambda terms: terms[0]), "overwritten", KEPT, 0),
     ],
@@ -229,7 +227,7 @@ def chain(slope=lambda z, s: s * (1 - s), first=True, second=True, turned=False,
         size = jnp.sqrt(jnp.sum(n * n, axis=1, keepdims=True) + 1)
         dn = dy - n * jnp.sum(n * dy, axis=1, keepdims=True) / size**2
         dn = dn / size if norm else dn
-        dp = dn * g if gain else dn
+        dp = dn * g[None, :] if gain else dn
         down = jnp.where(x > 1, 0.0, dp) if second else dp
         ds = down * jnp.where(z > 0, 1, 0.1) if first else down
         dz = ds * slope(z, s)
@@ -241,12 +239,10 @@ def chain(slope=lambda z, s: s * (1 - s), first=True, second=True, turned=False,
 S, OPEN, P = "s = 1 / (1 + jnp.exp(-z))", "open_ = jnp.where(z > 0, s, 0.1 * s)", "p = jnp.where(x > 1, x, open_)"
 LOCAL = [
     (chain(slope=lambda z, s: 1.0), "missing-factor", S),
-    (chain(slope=lambda z, s: s), "missing-factor", S),
     (chain(slope=lambda z, s: z * (1 - z)), "derivative-at-input", S),
     (chain(slope=lambda z, s: jax.nn.sigmoid(s) * jax.nn.sigmoid(-s)), "derivative-at-output", S),
     (chain(second=False), "wrong-mask", P),
     (chain(turned=True), "wrong-operand-transposed", "z = x @ w"),
-    (chain(gain=False), "missing-factor", "n = p * g[None, :]"),
     (chain(norm=False), "missing-factor", "y = n / jnp.sqrt(jnp.sum(n * n, axis=1, keepdims=True) + 1)"),
 ]
 
