@@ -18,6 +18,7 @@ from .paths import file_of, stacked
 from .program import program_of
 from .reference import float_leaves
 from .report import Finding
+from .rules import wrong_rules
 from .subject import Subject
 from .surrogates import WrongRule
 from .trace import Misderived
@@ -69,19 +70,22 @@ def _by_wrong_rules(subject: Subject, probes: Sequence[Probe], left: list[int]) 
         return [], []
     same = [p for p in probes if p.draw.sizes == probes[0].draw.sizes]
     others = [p for p in probes[len(same) :] if all(size > 1 for size in p.draw.sizes.values())]
-    tried = _Tried(subject, same)
     found: list[Finding] = []
     used: list[int] = []
-    for group in [left, *([i] for i in left if len(left) > 1)]:
-        if not set(group) <= set(left):
-            continue
-        for k in tried.explaining(group):
-            if all(_Tried(subject, [p], [k]).explaining(group) for p in others[:1]):
-                group = [i for i in left if k in tried.explaining([i])]
-                found.append(_finding(subject, probes, group, tried.misderived.rules[k]))
-                left = [i for i in left if i not in group]
-                used.append(k)
-                break
+    rules = _rules(subject, same[0])
+    rare = next((k for k, rule in enumerate(rules) if rule.mistake == "jacobian-diagonal-only"), len(rules))
+    for batch in (range(rare), range(rare, len(rules))):  # what is rare, or dear to compile, only if need be
+        tried = _Tried(subject, same, batch) if left and batch else None
+        for group in [left, *([i] for i in left if len(left) > 1)]:
+            if tried is None or not set(group) <= set(left):
+                continue
+            for k in tried.explaining(group):
+                if all(_Tried(subject, [p], [k]).explaining(group) for p in others[:1]):
+                    group = [i for i in left if k in tried.explaining([i])]
+                    found.append(_finding(subject, probes, group, rules[k]))
+                    left = [i for i in left if i not in group]
+                    used.append(k)
+                    break
     for k in used:  # what is wrong besides: two mistakes at once
         if left:
             paths, left = Attribution(subject, probes, k).explain(left)
@@ -89,13 +93,18 @@ def _by_wrong_rules(subject: Subject, probes: Sequence[Probe], left: list[int]) 
     return found, left
 
 
-class _Tried:
-    """Every wrong rule, or those chosen, tried on probes of one shape."""
+def _rules(subject: Subject, probe: Probe) -> list[WrongRule]:
+    f, floats = reference.of_floats(subject.primal, probe.draw.args)
+    return wrong_rules(program_of(f, floats, file_of(subject), inline_custom=True))
 
-    def __init__(self, subject: Subject, probes: Sequence[Probe], chosen: Sequence[int] | None = None):
+
+class _Tried:
+    """The wrong rules of the numbers ``chosen``, tried on probes of one shape."""
+
+    def __init__(self, subject: Subject, probes: Sequence[Probe], chosen: Sequence[int]):
         f, floats = reference.of_floats(subject.primal, probes[0].draw.args)
         program = program_of(f, floats, file_of(subject), inline_custom=True)
-        self.misderived = Misderived(program, chosen)
+        self.chosen, self.misderived = chosen, Misderived(program, chosen)
         self.got, self.ref = stacked(probes, "gots"), stacked(probes, "refs")
         self.leaf = np.concatenate([np.full(r.size, i) for p in probes for row in p.refs for i, r in enumerate(row)])
         self.values = np.zeros((0, len(self.got)))
@@ -106,14 +115,14 @@ class _Tried:
             self.values = np.concatenate(each, axis=1)
 
     def explaining(self, leaves: Sequence[int]) -> list[int]:
-        """The rules by which every one of these leaves is what was got, and not what is right."""
+        """The numbers of the rules by which every one of these leaves is what was got, and not what is right."""
         fits = np.ones(len(self.values), bool)
         for i in leaves:
             entries = self.leaf == i
             values, got, ref = self.values[:, entries], self.got[entries], self.ref[entries]
             close = np.abs(values - got).max(axis=1) <= 1e-9 * np.abs(got).max()
             fits &= close & (np.abs(values - ref).max(axis=1) > 1e-7 * np.abs(ref).max())
-        return np.flatnonzero(fits).tolist()
+        return [self.chosen[k] for k in np.flatnonzero(fits).tolist()]
 
 
 def _finding(subject: Subject, probes: Sequence[Probe], leaves: Sequence[int], rule: WrongRule) -> Finding:

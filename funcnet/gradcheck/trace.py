@@ -117,10 +117,10 @@ class Graph:
 class Misderived:
     """A traced forward in which the derivative of single steps can be exchanged for a wrong one."""
 
-    def __init__(self, program: Program, chosen: Sequence[int] | None = None):
+    def __init__(self, program: Program, chosen: Sequence[int]):
         found = wrong_rules(program)
         self.program = program
-        self.rules: list[WrongRule] = found if chosen is None else [found[k] for k in chosen if k < len(found)]
+        self.rules: list[WrongRule] = [found[k] for k in chosen if k < len(found)]
         self._mapped = jax.jit(jax.vmap(self._vjps, (0, None, None)), compiler_options=COMPILE_FAST)
 
     def vjps(self, dys: Sequence[Any], floats: Sequence[Any]) -> np.ndarray:

@@ -238,9 +238,7 @@ def chain(slope=lambda z, s: s * (1 - s), first=True, second=True, turned=False,
 
 S, OPEN, P = "s = 1 / (1 + jnp.exp(-z))", "open_ = jnp.where(z > 0, s, 0.1 * s)", "p = jnp.where(x > 1, x, open_)"
 LOCAL = [
-    (chain(slope=lambda z, s: 1.0), "missing-factor", S),
     (chain(slope=lambda z, s: z * (1 - z)), "derivative-at-input", S),
-    (chain(slope=lambda z, s: jax.nn.sigmoid(s) * jax.nn.sigmoid(-s)), "derivative-at-output", S),
     (chain(second=False), "wrong-mask", P),
     (chain(turned=True), "wrong-operand-transposed", "z = x @ w"),
     (chain(norm=False), "missing-factor", "y = n / jnp.sqrt(jnp.sum(n * n, axis=1, keepdims=True) + 1)"),
