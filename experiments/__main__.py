@@ -7,15 +7,16 @@ from rich.console import Console
 from rich.table import Column, Table
 
 HERE = Path(__file__).parent
-NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "pictures"}
+NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "pictures", "mistakes"}  # modules, and a package of them
 
 
 def catalogue() -> dict[str, str]:
     """The name of each experiment, its module here, with the first line of its docstring; nothing is imported."""
     found = {}
     for path in sorted(HERE.rglob("*.py")):
-        if path.stem not in NOT_EXPERIMENTS:
-            name = ".".join(path.relative_to(HERE).with_suffix("").parts)
+        parts = path.relative_to(HERE).with_suffix("").parts
+        if not NOT_EXPERIMENTS & set(parts):
+            name = ".".join(parts)
             found[name] = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")[0]
     return found
 

@@ -1,4 +1,4 @@
-"""Handwritten digits, with gradients derived by hand.
+"""Handwritten digits, gradients derived by hand.
 
 A multilayer perceptron: its gradients are compared with those of jax.grad, and then it is trained with them. Prints
 the largest error of the hand-written gradient, the progress, the test accuracy, and that of every class; writes

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 
 from .discovery import Found, TargetError, find, find_named, first_line, opened
 from .gradcheck import InputError, Report, check
+from .gradcheck.report import STYLES
 from .progress import step_progress
 from .types import Layer
 
 DTYPES = {"float64": jnp.float64, "float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
-STYLES = {"correct": "green", "wrong": "bold red", "imprecise": "yellow", "inconclusive": "yellow"}
 CANNOT, LEFT_OUT = "cannot be checked", "left out"
 
 DESCRIPTION = """\
@@ -82,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         "in float64, then the arithmetic in these (default: all)",
     )  # fmt: skip
     command.add_argument("--seed", type=_natural, default=0, metavar="N", help="of the inputs (default: 0)")
-    command.add_argument("--quick", action="store_true", help="float64 and float32 only, unless --dtypes is given")
+    command.add_argument(
+        "--quick", action="store_true", help="one set of sizes; float64 and float32, unless --dtypes says more"
+    )
     command.add_argument("--in-shape", type=_shape, metavar="8,8", help="the input of Layers, without the batch axis")
     return parser
 
@@ -137,7 +139,7 @@ def _check_one(item: Found, arguments: argparse.Namespace) -> Checked:
     dtypes = [DTYPES[name] for name in arguments.dtypes if name != "float64"]
     shape: dict[str, Any] = {"in_shape": arguments.in_shape} if isinstance(item.target, Layer) else {}
     try:
-        report = check(item.target, dtypes=dtypes, seed=arguments.seed, name=item.name, **shape)
+        report = check(item.target, dtypes=dtypes, quick=arguments.quick, seed=arguments.seed, name=item.name, **shape)
     except InputError as error:
         return Checked(item.name, CANNOT, None, time.perf_counter() - start, first_line(error))
     except Exception as error:  # the other rules are checked all the same, and this one is not passed over
@@ -179,29 +181,39 @@ def _show(results: Sequence[Checked]) -> None:
     from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
-    table = Table("name", "verdict", "worst error (1 is allowed)", "seconds", "mistake", box=None)
-    table.columns[2].justify = table.columns[3].justify = "right"
+    dtypes = list(dict.fromkeys(dtype for r in results if r.report for dtype in r.report.ulps))
+    caption = "errors in units in the last place, against float64: eager/jit/vmap, or one figure where they agree"
+    table = Table("name", "verdict", *dtypes, "seconds", "mistake", box=None, caption=caption if dtypes else None)
+    for column in table.columns[2:-1]:
+        column.justify = "right"
     for result in results:
         if result.verdict != LEFT_OUT:
-            table.add_row(result.name, Text(result.verdict, STYLES.get(result.verdict, "dim")), *_figures(result))
+            verdict = Text(result.verdict, STYLES.get(result.verdict, "dim"))
+            table.add_row(result.name, verdict, *(_ulps(result, dtype) for dtype in dtypes), *_figures(result))
     console.print(table)
     for result in results:
         if result.report and result.verdict != "correct":
-            console.print(f"\n{result.report}", soft_wrap=True)
+            console.print()
+            console.print(result.report, soft_wrap=True)
     lines = [f"{r.verdict}: {r.name}: {r.reason}" for r in results if not r.report]
     counts = Counter(result.verdict for result in results if result.report)
     lines.append(", ".join(f"{counts[verdict]} {verdict}" for verdict in STYLES if counts[verdict]))
     console.print("", *lines, sep="\n", soft_wrap=True)
 
 
-def _figures(result: Checked) -> tuple[str, str, str]:
-    """Worst error, seconds, and the first mistake with its line."""
+def _ulps(result: Checked, dtype: str) -> str:
+    """The largest errors of eager, jit and vmap in one dtype."""
+    figures = [f"{ulps:.2g}" for ulps in (result.report.ulps.get(dtype, {}) if result.report else {}).values()]
+    return "/".join(figures) if len(set(figures)) > 1 else "".join(figures[:1])
+
+
+def _figures(result: Checked) -> tuple[str, str]:
+    """Seconds, and the first mistake with its line."""
     if not result.report:
-        return "", "", ""
-    worst, findings = result.report.worst.values(), result.report.findings
-    mistake = ""
+        return "", ""
+    findings, mistake = result.report.findings, ""
     if findings:
         first = findings[0]
         line = f" {Path(first.file).name}:{first.line}" if first.file else ""
         mistake = first.mistake + line + (f" (+{len(findings) - 1})" if len(findings) > 1 else "")
-    return f"{max(worst):.2g}" if worst else "", f"{result.seconds:.1f}", mistake
+    return f"{result.seconds:.1f}", mistake

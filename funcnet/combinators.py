@@ -99,8 +99,9 @@ def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum") -> La
             shapes.append(shape)
         keep = slice(None) if merge == "sum" else slice(-1)
         for i, shape in enumerate(shapes):
-            if shape[keep] != shapes[0][keep] or len(shape) != len(shapes[0]) or (merge != "sum" and not shape):
-                raise ShapeError(f"{name}[{i}] {layers[i].name} gives shape {shape}, wants to fit {shapes[0]}")
+            if shape[keep] != shapes[0][keep] or (merge != "sum" and not shape):
+                wanted = f"to fit {shapes[0]}" if shapes[0] or merge == "sum" else "a last axis"
+                raise ShapeError(f"{name}[{i}] {layers[i].name} gives shape {shape}, wants {wanted}")
         width = sum(shape[-1] for shape in shapes) if merge == "concatenate" else None
         return tuple(params), shapes[0] if width is None else (*shapes[0][:-1], width)
 

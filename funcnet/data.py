@@ -80,7 +80,7 @@ def mnist(data_dir: PathLike | None = None) -> Dataset:
     """Handwritten digits: 60,000 and 10,000 images (28, 28), ten classes (LeCun, Bottou, Bengio & Haffner 1998).
 
     Read from ``data_dir`` or, failing that, from the directory in FUNCNET_DATA_DIR: either must hold the four files,
-    plain or .gz. With neither, they are looked for in the user's cache, and downloaded into it.
+    plain or .gz (plain goes first). With neither, they are looked for in the user's cache, and downloaded into it.
 
     Raises DataError where a file is missing, malformed or not the genuine one, or a download fails; ImportError
     where pooch is needed and missing.

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 
 import funcnet
-from funcnet import dense, dropout, flatten, parallel, relu, residual, serial, tanh
+from funcnet import dense, dropout, flatten, gradcheck, parallel, relu, residual, serial, tanh
 from funcnet.types import Layer, ShapeError
-from tests.cases import LayerCase, layer_args, normal
-from tests.oracle import as_rule, assert_derivation
+from tests.cases import normal
 
 ODD = st.sampled_from([3, 5, 7, 11])
 
@@ -40,13 +39,12 @@ def networks(draw, features: int, depth: int):
 
 
 @settings(max_examples=25, deadline=None)
-@given(data=st.data(), features=ODD, lead=st.sampled_from([(), (3,)]), training=st.booleans())
-def test_chain_rule_on_random_networks(data, features, lead, training):
+@given(data=st.data(), features=ODD, lead=st.sampled_from([(), (3,)]))
+def test_chain_rule_on_random_networks(data, features, lead):
     net, out = data.draw(networks(features, depth=2))
-    case = LayerCase("random", net, (*lead, features))
-    _, out_shape = net.init(jax.random.key(0), case.in_shape)
+    _, out_shape = net.init(jax.random.key(0), (*lead, features))
     assert out_shape == (*lead, out)
-    assert_derivation(as_rule(net), layer_args(case, training))
+    gradcheck.assert_correct(net, in_shape=(*lead, features), dtypes=(), quick=True)
 
 
 def test_a_key_reaches_every_layer_as_its_own():
@@ -54,6 +52,33 @@ def test_a_key_reaches_every_layer_as_its_own():
     params, _ = net.init(jax.random.key(0), (101,))
     y, _ = net.fwd(params, np.ones((1, 101)), jax.random.key(1))
     assert not jnp.array_equal(y[:, :101], y[:, 101:])
+
+
+@pytest.mark.parametrize("combine", [serial, parallel])
+def test_every_part_draws_parameters_of_its_own(combine):
+    params, _ = combine(dense(7), dense(7), dense(7)).init(jax.random.key(0), (7,))
+    assert len({part["w"].tobytes() for part in params}) == 3
+
+
+HALF = dropout(0.5)
+
+
+@pytest.mark.parametrize(
+    ("net", "shares"),
+    [
+        (serial(HALF, HALF, HALF), {0: 7 / 8, 8: 1 / 8}),
+        (parallel(HALF, HALF), {0: 1 / 4, 2: 1 / 2, 4: 1 / 4}),
+        (residual(HALF), {1: 1 / 2, 3: 1 / 2}),
+        (residual(serial(HALF, HALF)), {1: 3 / 4, 5: 1 / 4}),
+    ],
+    ids=["serial", "parallel", "residual", "residual of serial"],
+)
+def test_every_part_drops_by_a_key_of_its_own(net, shares):
+    """What comes of ones when the masks are independent, and how often."""
+    x = jnp.ones((11, 301))
+    y, _ = net.fwd(net.init(jax.random.key(0), (301,))[0], x, jax.random.key(1))
+    values, counts = np.unique(y, return_counts=True)
+    assert dict(zip(values.tolist(), counts / x.size, strict=True)) == pytest.approx(shares, abs=0.05)
 
 
 # ---------------------------------------------------------------- integer inputs
@@ -96,6 +121,8 @@ def test_integers_anywhere_else_are_a_clear_error(net):
         (residual(dense(3)), (7,), r"residual\(dense\(3\)\) got output shape \(3,\), wants .* \(7,\)"),
         (parallel(dense(3), dense(5)), (7,), r"parallel\(sum\)\[1\] dense\(5\) gives shape \(5,\), .* \(3,\)"),
         (parallel(dense(3), flatten(), merge="concatenate"), (2, 7), r"\[1\] flatten gives shape \(14,\).*\(2, 3\)"),
+        (parallel(relu(), tanh(), merge="concatenate"), (), r"parallel\(concatenate\)\[0\] relu gives shape \(\)"),
+        (parallel(flatten(), relu(), merge="concatenate"), (), r"\[1\] relu gives shape \(\), wants to fit \(1,\)"),
         (serial(relu(), serial(relu(), dense(3))), (), r"serial\[1\] > serial\[1\] > dense\(3\) got input shape \(\)"),
     ],
 )

@@ -77,6 +77,14 @@ def test_reads_four_files_plain_or_packed(sets, monkeypatch):
     assert_is(data.load("fashion-mnist", data_dir=str(sets / "fashion")), sets / "fashion")
 
 
+def test_a_plain_file_goes_before_a_packed_one(sets):
+    packed = sets / "mnist" / f"{FILES[0]}.gz"
+    plain = packed.with_suffix("")
+    plain.write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.write_bytes(b"not the file")
+    np.testing.assert_array_equal(data.mnist(sets / "mnist").x_train, (read_idx(plain) / 255).astype(np.float32))
+
+
 @pytest.mark.parametrize(
     ("directory", "file", "named"),
     [("fashion", FILES[0], "Fashion-MNIST's"), ("mnist", FILES[1], "MNIST's"), ("mnist", FILES[2], "MNIST's")],

@@ -17,7 +17,9 @@ FIELD = (3, 5, 31, 101)  # a kernel: fan_in 3·5·31, fan_out 3·5·101
     ("init", "shape", "variance", "bound"),
     [
         (initializers.normal(0.3), SHAPE, 0.09, math.inf),
+        (initializers.normal(), SHAPE, 1e-4, math.inf),
         (initializers.uniform(-2, 1), SHAPE, 9 / 12, 2),
+        (initializers.uniform(), SHAPE, 1 / 12, 0.5),
         (initializers.glorot_normal(), SHAPE, 2 / 452, math.inf),
         (initializers.glorot_uniform(), SHAPE, 2 / 452, math.sqrt(6 / 452)),
         (initializers.he_normal(), SHAPE, 2 / 151, math.inf),
@@ -39,10 +41,15 @@ def test_variance_and_support(init, shape, variance, bound):
     assert kurtosis == pytest.approx(3 if bound == math.inf else 1.8, rel=0.05)
 
 
-def test_keys_and_dtypes():
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32, jnp.bfloat16], ids=["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["zeros", "normal", "uniform", "glorot_normal", "glorot_uniform", "he_normal"])
+def test_the_dtype_is_the_one_asked_for(name, dtype):
+    assert getattr(initializers, name)()(jax.random.key(0), (3, 5), dtype).dtype == dtype
+
+
+def test_keys_and_zeros():
     init = initializers.he_normal()
-    a, b = (init(jax.random.key(i), (3, 5), jnp.float32) for i in (0, 1))
-    assert a.dtype == jnp.float32
+    a, b = (init(jax.random.key(i), (3, 5)) for i in (0, 1))
     assert not jnp.array_equal(a, b)
     assert not initializers.zeros()(jax.random.key(0), (3, 5)).any()
 

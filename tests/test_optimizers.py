@@ -261,6 +261,38 @@ def test_the_moments_of_a_bfloat16_leaf_forget():
     np.testing.assert_allclose(state.nu["w"], 0.001 * 0.999**50, rtol=1e-5)
 
 
+ACCUMULATING = ["scale_by_rss", "scale_by_rms", "scale_by_adam", "scale_by_lion"]
+
+
+@pytest.mark.parametrize("make", [lambda: optimizers.trace(0.9), *(getattr(optimizers, name) for name in ACCUMULATING)])
+def test_a_bfloat16_gradient_accumulates_in_the_dtype_of_its_float32_parameter(make):
+    """Step for step the state is as if the same gradient had come in float32."""
+    params = {"w": jnp.ones((3, 5), jnp.float32)}
+    optimizer, rng = make(), np.random.default_rng(6)
+    low = high = optimizer.init(params)
+    for _ in range(3):
+        grads = {"w": jnp.asarray(rng.standard_normal((3, 5)), jnp.bfloat16)}
+        _, low = optimizer.update(grads, low, params)
+        _, high = optimizer.update(jax.tree.map(lambda g: g.astype(jnp.float32), grads), high, params)
+    jax.tree.map(np.testing.assert_array_equal, low, high)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_rounds_a_bfloat16_direction_once(nesterov):
+    """g = 1 three times: v = 1 + 0.9 + 0.81, and Nesterov's direction is 1 + 0.9 v."""
+    optimizer, ones = optimizers.trace(0.9, nesterov), {"w": jnp.ones(3, jnp.bfloat16)}
+    state = optimizer.init({"w": jnp.ones(3, jnp.float32)})
+    for _ in range(3):
+        updates, state = optimizer.update(ones, state, None)
+    np.testing.assert_allclose(state.trace["w"], 2.71, rtol=1e-6)
+    np.testing.assert_array_equal(updates["w"], jnp.full(3, 1 + 0.9 * 2.71 if nesterov else 2.71, jnp.bfloat16))
+
+
+def test_updates_are_added_in_the_dtype_of_params():
+    params, updates = {"w": jnp.ones(3, jnp.float32)}, {"w": jnp.full(3, 2**-12, jnp.bfloat16)}
+    np.testing.assert_array_equal(optimizers.apply_updates(params, updates)["w"], np.float32(1 + 2**-12))
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_a_zero_gradient_is_a_zero_update(name):
     zeros = tree_of(jnp.zeros)

@@ -22,6 +22,10 @@ def test_a_line_for_every_layer_with_shapes_and_counts():
     ]
 
 
+def test_counts_have_thousands_separators():
+    assert " 1,234,000 │" in funcnet.summary(dense(1000), (1233,))
+
+
 def test_parts_without_parameters_or_with_nested_ones():
     nested = dense(3)._replace(init=lambda key, shape: ({"gate": {"w": jnp.ones((7, 3))}}, (3,)), name="nested")
     assert "gate.w (7, 3)" in funcnet.summary(serial(serial(), nested), (7,))

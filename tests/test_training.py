@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 
 import funcnet
-from funcnet import ops, optimizers, training
+from funcnet import dense, dropout, ops, optimizers, serial, training
 from funcnet.training import NonFiniteError, fit, init_state, train_epoch, train_step, value_and_grad
 from funcnet.types import ShapeError
 from tests.cases import normal
-from tests.oracle import assert_close
+from tests.trees import assert_close
 
 NET = funcnet.models.mlp((13, 11), 5)
 LOSS = ops.sparse_softmax_cross_entropy()
@@ -90,6 +91,26 @@ def test_an_epoch_is_its_steps():
     assert_close(whole._replace(key=()), state._replace(key=()), 1e-11, 1e-13)
 
 
+def test_fit_is_its_epochs():
+    """Each in an order of its own, with the penalty."""
+    optimizer, penalty = optimizers.sgd(0.1), ops.l2(0.1)
+    run = jax.jit(train_epoch(NET, LOSS, optimizer, penalty))
+    state = init_state(parameters(), optimizer, KEY)
+    for epoch in range(3):
+        state = run(state, (X, LABELS), training.epoch_order(KEY, epoch, 40, 8))
+    settings = {"key": KEY, "epochs": 3, "batch_size": 8, "penalty": penalty, "progress": False}
+    assert_close(fit(NET, LOSS, optimizer, parameters(), (X, LABELS), **settings).params, state.params, 1e-11, 1e-13)
+
+
+def test_every_step_drops_by_a_key_of_its_own():
+    """At a learning rate of 0 and on the same batch, nothing but the mask can change the loss."""
+    net, optimizer = funcnet.models.mlp((13,), 5, dropout_rate=0.5), optimizers.sgd(0.0)
+    step = jax.jit(train_step(net, LOSS, optimizer))
+    first, value = step(init_state(parameters(net), optimizer, KEY), X, LABELS)
+    _, second_value = step(first, X, LABELS)
+    assert float(value) != float(second_value)
+
+
 def test_order_is_a_permutation_that_follows_key_and_epoch():
     order = training.epoch_order(KEY, 0, 41, 8)
     assert order.shape == (5, 8)
@@ -128,6 +149,13 @@ def test_nothing_recompiles():
     before = {name: size() for name, size in compiled.items()}
     fit(NET, LOSS, optimizer, parameters(), *data, **arguments)
     assert {name: size() for name, size in compiled.items()} == before
+
+
+def test_an_epoch_of_fit_donates_its_state():
+    optimizer = optimizers.adam(0.01)
+    state = init_state(parameters(), optimizer, KEY)
+    training._run_epoch(NET, LOSS, optimizer, None, state, (X, LABELS), training.epoch_order(KEY, 0, 40, 8))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state, state.step)))
 
 
 def test_step_lowers_for_cpu_cuda_and_tpu():
@@ -188,6 +216,40 @@ def test_fit_learns_reports_and_leaves_the_callers_arrays_alone():
     assert int(result.state.step) == 60 * 5
 
 
+@pytest.mark.parametrize(
+    ("examples", "validation", "scored"),
+    [(40, 9, 9), (10_007, None, 10_000)],
+    ids=["validation data", "no validation data"],
+)
+def test_fit_scores_in_inference_on_the_data_it_says(examples, validation, scored):
+    net = serial(dropout(0.5), dense(5))
+    x, labels = normal(1, examples, 7), np.arange(examples) % 5
+    splits = {"train": (x[:scored], labels[:scored])}
+    if validation:
+        splits["validation"] = normal(2, validation, 7), np.arange(validation) % 5
+    result = fit(
+        net, LOSS, optimizers.sgd(0.1), parameters(net), (x, labels), splits.get("validation"),
+        key=KEY, epochs=1, batch_size=13, progress=False,
+    )  # fmt: skip
+    for split, (x, labels) in splits.items():
+        expected = float(LOSS.fwd(net.fwd(result.params, x)[0], labels)[0])
+        assert result.history[-1][f"{split}_loss"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_seconds_are_those_of_training_alone(monkeypatch):
+    hours, clock = [], time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + 3600 * len(hours))
+
+    def slow(predictions, labels):
+        hours.append("an hour, while it compiles")
+        return funcnet.accuracy(predictions, labels)
+
+    settings = {"key": KEY, "epochs": 2, "batch_size": 8, "metrics": {"slow": slow}, "progress": False}
+    result = fit(NET, LOSS, optimizers.sgd(0.1), parameters(), (X, LABELS), **settings)
+    assert hours
+    assert all(0 < row["seconds"] < 3600 for row in result.history)
+
+
 def test_evaluation_in_batches_is_evaluation_at_once():
     metrics = {"accuracy": funcnet.accuracy}
     whole = training.evaluate(NET, LOSS, metrics, parameters(), (X, LABELS))
@@ -228,6 +290,23 @@ def test_a_step_that_overflows_is_named_as_the_update():
         fit(NET, LOSS, explode, parameters(), (X, LABELS), key=KEY, epochs=3, batch_size=8, progress=False)
 
 
+@pytest.mark.parametrize("leaf", ["params[1]['b']", "params[3]['w']", "params[5]['b']"])
+def test_one_bad_leaf_of_any_layer_is_enough(leaf):
+    """It goes wrong in the last step of the epoch, and so reaches no other leaf."""
+
+    def update(grads, count, params):
+        def spoil(path, g):
+            bad = (count == 4) & ("params" + jax.tree_util.keystr(path) == leaf)
+            return jnp.where(bad, jnp.inf, jnp.zeros_like(g))
+
+        return jax.tree_util.tree_map_with_path(spoil, grads), count + 1
+
+    spoiling = optimizers.Optimizer(lambda params: jnp.zeros((), jnp.int32), update)
+    with pytest.raises(NonFiniteError) as caught:
+        fit(NET, LOSS, spoiling, parameters(), (X, LABELS), key=KEY, epochs=1, batch_size=8, progress=False)
+    assert (caught.value.step, caught.value.leaf) == (4, leaf)
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
@@ -245,3 +324,24 @@ def test_settings_that_cannot_work(changed, error, message):
     settings |= {"train": (X, LABELS)} | changed
     with pytest.raises(error, match=message):
         fit(**settings)
+
+
+def test_the_guard_names_the_step_though_jax_watches_for_nan_too():
+    """With jax_debug_nans JAX runs a failed call again, on arrays that were donated to it."""
+    sgd = optimizers.sgd(1e200)
+    with jax.debug_nans(True), pytest.raises(NonFiniteError, match=r"step \d+: the \w+ of params") as caught:
+        fit(NET, LOSS, sgd, parameters(), (X, LABELS), key=KEY, epochs=1, batch_size=5, progress=False)
+    assert caught.value.leaf.startswith("params")
+
+
+def test_gradients_have_the_dtype_of_their_parameters():
+    """Inputs wider than the parameters promote all that comes after them."""
+    with jax.numpy_dtype_promotion("standard"):
+        low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), parameters())
+        _, grads = value_and_grad(NET, LOSS)(low, X.astype(np.float32), LABELS, None)
+    assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_evaluate_wants_a_scalar_loss():
+    with pytest.raises(ShapeError, match=r"scalar loss; got shape \(\d+,\)"):
+        training.evaluate(NET, ops.sparse_softmax_cross_entropy(reduction="none"), {}, parameters(), (X, LABELS))

@@ -4,7 +4,7 @@ It knows the types only, never funcnet's own rules: it works on anyone's functio
 """
 
 from .checking import assert_correct, check, check_custom_vjp
-from .report import Finding, Report, Verdict
+from .report import Element, Finding, Report, Verdict
 from .subject import InputError
 
-__all__ = ["Finding", "InputError", "Report", "Verdict", "assert_correct", "check", "check_custom_vjp"]
+__all__ = ["Element", "Finding", "InputError", "Report", "Verdict", "assert_correct", "check", "check_custom_vjp"]

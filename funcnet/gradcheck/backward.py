@@ -17,6 +17,25 @@ def is_absent(leaf: Any) -> bool:
     return leaf is None or getattr(leaf, "dtype", None) == jax.dtypes.float0
 
 
+def leaves_of(cotangent: Any, arg: Any) -> list[Any]:
+    """What a backward returned for every leaf of an argument, in order; as in JAX, None may stand for a whole subtree.
+
+    Where the trees differ, just the leaves of the cotangent.
+    """
+    found: list[Any] = []
+
+    def place(part, of):
+        if part is not None and not jax.tree_util.treedef_is_leaf(jax.tree.structure(of)):
+            raise ValueError("an array for a subtree")
+        found.extend([part] * len(jax.tree.leaves(of)))
+
+    try:
+        jax.tree.map(place, cotangent, arg, is_leaf=lambda part: part is None)
+    except (ValueError, TypeError):
+        return jax.tree.leaves(cotangent, is_leaf=lambda part: part is None)
+    return found
+
+
 def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> list[Finding]:
     """What is wrong with the form of the cotangents: the tuple, the trees, the shapes, the dtypes, NaN."""
 
@@ -37,7 +56,7 @@ def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> lis
                 found.append(finding(name, "", "wrong-structure", "is not differentiable; expected None"))
             continue
         expected = jax.tree_util.tree_leaves_with_path(arg)
-        leaves = jax.tree.leaves(cotangent, is_leaf=lambda leaf: leaf is None)
+        leaves = leaves_of(cotangent, arg)
         if len(leaves) != len(expected):
             trees = f"{jax.tree.structure(cotangent)}; expected {jax.tree.structure(arg)}"
             found.append(finding(name, "", "wrong-structure", f"bwd returned {trees}"))
@@ -61,11 +80,11 @@ def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> lis
     return found
 
 
-def float_cotangents(args: tuple[Any, ...], got: Any) -> list[np.ndarray]:
+def float_cotangents(args: tuple[Any, ...], got: Any) -> list[Any]:
     """The cotangents of the differentiable leaves, in order; the form must have been found right."""
     flat = []
     for arg, cotangent in zip(args, got, strict=True):
-        leaves = jax.tree.leaves(cotangent, is_leaf=lambda leaf: leaf is None) if has_cotangent(arg) else []
+        leaves = leaves_of(cotangent, arg) if has_cotangent(arg) else []
         flat += [value for leaf, value in zip(jax.tree.leaves(arg), leaves, strict=False) if is_float(leaf)]
     assert len(flat) == len(float_leaves(args))
-    return [np.asarray(leaf) for leaf in flat]
+    return flat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,14 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..types import Layer
-from . import decision, explaining, hypotheses, reference
+from . import adequacy, arithmetic, decision, explaining, hypotheses, kinks, reference
 from .backward import float_cotangents
+from .compiled import compiled_probe, cotangent_name
 from .decision import Malformed, Probe
-from .inputs import DOMAINS, Draw, draws, finite, specs_of
+from .drawing import Inputs, inputs_for, sizes_of
+from .inputs import Draw
 from .reference import draw_cotangent, float_leaves
-from .report import Finding, Report, Verdict
+from .report import Element, Finding, Report
 from .subject import InputError, Subject, as_subject, cast, is_float
+from .widening import casts_down, widened
 
 DTYPES = (jnp.float32, jnp.bfloat16, jnp.float16)
 
@@ -28,6 +31,7 @@ def check(
     sizes: Mapping[str, int] | None = None,
     ranges: Mapping[str, str | int] | None = None,
     dtypes: Sequence[Any] = (jnp.float32,),
+    quick: bool = False,
     seed: int = 0,
     name: str | None = None,
 ) -> Report:
@@ -38,34 +42,96 @@ def check(
     ``"N:int<K"``, or the arrays themselves. A Layer takes ``in_shape``, without the batch axis, instead.
     ``sizes`` fixes axes by name; ``ranges`` bounds integers: ``{"labels": "K"}``.
     ``dtypes``: in which the arithmetic is judged once the derivation is found right in float64.
+    ``quick``: one set of sizes, unless the rule is found wrong there.
 
     Raises InputError where it is called wrongly, or the forward raises or is not finite; what is wrong with the
     backward is never an exception but a finding.
     """
     subject = as_subject(target, name)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        candidates, notes = _draws(subject, target, inputs, in_shape, sizes or {}, ranges or {}, seed)
-        described = tuple(f"{_sizes(d)} {d.domain}, seed {d.seed}" for d in candidates)
+        given = inputs_for(subject, target, inputs, in_shape, sizes or {}, ranges or {}, seed)
+        described = tuple(f"{sizes_of(d)} {d.domain}, seed {d.seed}" for d in given.draws)
+        report = Report(subject.name, "correct", (), {}, described[:1] if quick else described, given.notes)
+        as_given = subject
         try:
-            probes = [decision.probe(subject, draw) for draw in candidates[:2]]
-            laws = decision.law_findings(subject, probes[0])
-            if all(p.agrees for p in probes):  # what fails at size 1 alone says little of what fails at every size
-                probes += [decision.probe(subject, draw) for draw in candidates[2:]]
+            if _casts_down(subject, given.draws[0]):
+                subject = widened(subject)
+                report = report.but(notes=["it computes in narrower floats than it gets: judged with all in float64"])
+            probes, laws = _probed(subject, given.draws, quick)
         except Malformed as malformed:
-            findings = _explained_shapes(subject, candidates[0], malformed)
-            return Report(subject.name, "wrong", tuple(findings), {}, described, notes)
-        worst = _worst(subject, probes)
-        doubts = _doubts(subject, probes)
-        if doubts:
-            return Report(subject.name, "inconclusive", (), worst, described, (*notes, *doubts))
+            return report.but("wrong", _explained_shapes(subject, given.draws[0], malformed))
+        report = report.but(worst=_worst(subject, probes))
+        if not all(p.agrees for p in probes):
+            report = dataclasses.replace(report, elements=_worst_elements(subject, probes))
+        if doubts := _doubts(subject, probes):
+            return report.but("inconclusive", notes=doubts)
         laws = _before_laws(subject, probes, laws)
-        findings = laws + _explained(subject, probes, {(f.argument, f.leaf) for f in laws})
-        verdict: Verdict = "wrong" if findings else "correct"
-        if not findings:
-            for dtype in dtypes:
-                findings += decision.imprecise_findings(subject, candidates[0], dtype)
-            verdict = "imprecise" if findings else "correct"
-    return Report(subject.name, verdict, tuple(findings), worst, described, notes)
+        if findings := laws + _explained(subject, probes, {(f.argument, f.leaf) for f in laws}):
+            return report.but("wrong", findings)
+        given = given._replace(rows=None) if quick else given
+        return _beyond_the_derivation(subject, as_given, given, probes, dtypes, report)
+
+
+def _casts_down(subject: Subject, draw: Draw) -> bool:
+    """Whether forward or backward compute in less than float64 when they are given float64. Raises Malformed."""
+    args = cast(draw.args, jnp.float64)
+    if casts_down(lambda *args: subject.fwd(*args)[0], *args):
+        return True
+    y, residuals = subject.fwd(*args)
+    if not casts_down(subject.bwd, residuals, y):
+        return False
+    decision.run_backward(subject, args, residuals, y)  # what it returns must be as wide as its arguments
+    return True
+
+
+def _probed(subject: Subject, draws: list[Draw], quick: bool) -> tuple[list[Probe], list[Finding]]:
+    """The probes, and what is wrong with the laws of the cotangent. Raises Malformed."""
+    probes = [decision.probe(subject, draws[0])]
+    if draws[0].domain == "given arrays" and not probes[0].agrees:
+        probes = [kinks.excuse(subject, probes[0])]
+    laws = decision.law_findings(subject, probes[0])
+    if not probes[0].agrees:
+        return probes + [decision.probe(subject, draw) for draw in draws[1:2]], laws
+    for draw in () if quick else draws[1:]:
+        probes.append(compiled_probe(subject, draw) or decision.probe(subject, draw))
+        if not probes[-1].agrees:
+            break  # what fails at size 1 alone says little of what fails at every size
+    return probes, laws
+
+
+def _beyond_the_derivation(
+    subject: Subject, as_given: Subject, given: Inputs, probes: list[Probe], dtypes: Sequence[Any], report: Report
+) -> Report:
+    """The derivation is right: what it does at kinks, in each dtype, and when it is compiled; how sure this is.
+
+    The arithmetic is that of ``as_given``; what computes in float32 has none in float64.
+    """
+    first = given.draws[0]
+    at_kinks, conventions = kinks.kink_findings(subject, first)
+    if at_kinks:
+        return report.but("wrong", at_kinks)
+    tried = (*((jnp.float64,) if subject is as_given else ()), *dtypes)
+    judged = {jnp.dtype(dtype).name: arithmetic.judge(as_given, first, dtype) for dtype in tried}
+    malformed, imprecise, compiler, notes = (
+        [item for one in judged.values() for item in getattr(one, field)]
+        for field in ("malformed", "imprecise", "compiler", "notes")
+    )
+    runs = dtypes and "jit" in judged[jnp.dtype(dtypes[0]).name].ulps
+    if given.rows and runs and not arithmetic.too_large(as_given, given.rows, dtypes[0]):
+        compiler += arithmetic.rows_disagree(as_given, given.rows, dtypes[0])
+        report = report.but(probes=(f"{sizes_of(given.rows)} under jit in {jnp.dtype(dtypes[0]).name}",))
+    adequate = adequacy.adequacy(subject, probes)
+    missed = [f"the probes would not have seen {mutant}" for mutant in adequate.survivors]
+    report = dataclasses.replace(
+        report.but(notes=[*conventions, *notes, *missed]),
+        adequacy=adequate.share,
+        ulps={name: one.ulps for name, one in judged.items()},
+    )
+    if malformed:
+        return report.but("wrong", malformed)
+    if compiler:
+        return report.but("inconclusive", compiler)
+    return report.but("imprecise", imprecise) if imprecise else report
 
 
 def check_custom_vjp(f: Any, *inputs: Any, **settings: Any) -> Report:
@@ -83,73 +149,6 @@ def assert_correct(target: Any, *inputs: Any, **settings: Any) -> None:
         raise AssertionError(str(report))
 
 
-# ---------------------------------------------------------------- inputs
-
-
-def _draws(
-    subject: Subject,
-    target: Any,
-    inputs: tuple[Any, ...],
-    in_shape: tuple[int, ...] | None,
-    sizes: Mapping[str, int],
-    ranges: Mapping[str, str | int],
-    seed: int,
-) -> tuple[list[Draw], tuple[str, ...]]:
-    """Draws on which the forward is finite, and what had to be done for that."""
-    if isinstance(target, Layer):
-        if in_shape is None or inputs:
-            raise InputError("a Layer is checked with in_shape=..., without the batch axis, and no other inputs")
-        found = [_layer_draw(target, in_shape, batch, seed) for batch in (5, 8, 1)]
-    elif inputs and not all(isinstance(given, str) for given in inputs):
-        if len(inputs) != len(subject.arguments):
-            raise InputError(f"{subject.name} takes ({', '.join(subject.arguments)}); got {len(inputs)} inputs")
-        arrays = jax.tree.map(jnp.asarray, inputs)
-        found = [Draw(cast(arrays, jnp.float64), {}, "given arrays", seed)]
-    else:
-        specs = specs_of(subject, inputs, ranges)
-        for domain in DOMAINS:
-            found = draws(specs, seed, sizes, domain)
-            if all(_is_finite(subject, draw) for draw in found[:2]):
-                found = found[:2] + [draw for draw in found[2:] if _survives(subject, draw)]
-                return found, () if domain == "normal" else (f"inputs were drawn as {domain}: others are not finite",)
-    if not all(_is_finite(subject, draw) for draw in found):
-        raise InputError(f"the forward of {subject.name} is not finite on the inputs")
-    return found, ()
-
-
-def _layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int) -> Draw:
-    """Parameters moved off their initial values, so that no zero bias or unit gain hides a mistake; training mode."""
-    rng = np.random.default_rng([seed, batch])
-    params, _ = layer.init(jax.random.key(seed), in_shape)
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) + 0.3 * rng.normal(size=leaf.shape), params)
-    args = (params, rng.normal(size=(batch, *in_shape)), jax.random.key(seed + 1))
-    return Draw(args, {"N": batch}, "normal", seed)
-
-
-def _is_finite(subject: Subject, draw: Draw) -> bool:
-    args = cast(draw.args, jnp.float64)
-    try:
-        y, _ = subject.fwd(*args)
-    except Exception as error:
-        text = str(error).splitlines()[0] if str(error) else ""
-        raise InputError(
-            f"the forward of {subject.name} raised {type(error).__name__} on {_sizes(draw)}: {text}"
-        ) from error
-    return finite(y)
-
-
-def _survives(subject: Subject, draw: Draw) -> bool:
-    """Whether the forward can be had at all where its first axis is 1, which not every forward promises."""
-    try:
-        return _is_finite(subject, draw)
-    except InputError:
-        return False
-
-
-def _sizes(draw: Draw) -> str:
-    return " ".join(f"{axis}={size}" for axis, size in draw.sizes.items()) or "shapes as given"
-
-
 # ---------------------------------------------------------------- the verdict
 
 
@@ -161,6 +160,18 @@ def _worst(subject: Subject, probes: Sequence[Probe]) -> dict[str, float]:
     }
 
 
+def _worst_elements(subject: Subject, probes: Sequence[Probe], count: int = 3) -> tuple[Element, ...]:
+    """Of the leaf that is wrong first, where the backward is farthest off."""
+    p = next(p for p in probes if not p.agrees)
+    i = next(i for i, excess in enumerate(p.excess[0]) if any(row[i] > 1 for row in p.excess))
+    name, got, ref = cotangent_name(subject, float_leaves(p.draw.args)[i]), p.gots[0][i], p.refs[0][i]
+    found = []
+    for flat in np.argsort(-np.abs(got - ref), axis=None, kind="stable")[:count]:
+        at = tuple(int(n) for n in np.unravel_index(flat, ref.shape))
+        found.append(Element(f"{name}[{', '.join(map(str, at))}]" if at else name, float(got[at]), float(ref[at])))
+    return tuple(found)
+
+
 def _doubts(subject: Subject, probes: Sequence[Probe]) -> list[str]:
     """Why the reference cannot be trusted: it disagrees with differences, or it is not finite."""
     p = probes[0]
@@ -169,9 +180,11 @@ def _doubts(subject: Subject, probes: Sequence[Probe]) -> list[str]:
     if invisible := _below_sight(subject, p):
         return invisible
     audits = reference.audit(subject.primal, p.draw.args, p.dys[0], p.refs[0])
+    inside = reference.custom_derivatives(*reference.of_floats(subject.primal, p.draw.args))
+    suspect = f"; the forward calls {', '.join(inside)}, whose own derivative may be wrong" if inside else ""
     return [
         f"for {subject.arguments[leaf.argument]}{leaf.path} autodiff says {a.autodiff:.6g} along a random direction, "
-        f"and differences {a.slope:.6g} ± {a.uncertainty:.1g}: the reference itself is in doubt"
+        f"and differences {a.slope:.6g} ± {a.uncertainty:.1g}: the reference itself is in doubt" + suspect
         for leaf, a in zip(float_leaves(p.draw.args), audits, strict=True)
         if a.disagree
     ]
@@ -209,7 +222,10 @@ def _below_sight(subject: Subject, p: Probe) -> list[str]:
     """Leaves that disagree and are so small that differences cannot tell who is right: |dx| < 8u·|dy|·|y|/|x|."""
     names = [f"{subject.arguments[leaf.argument]}{leaf.path}" for leaf in float_leaves(p.draw.args)]
     _, floats = reference.of_floats(subject.primal, p.draw.args)
-    dy, y = (max(float(np.abs(leaf).max(initial=0)) for leaf in jax.tree.leaves(tree)) for tree in (p.dys[0], p.y))
+    dy, y = (
+        max((float(np.abs(leaf).max(initial=0)) for leaf in jax.tree.leaves(tree) if is_float(leaf)), default=0.0)
+        for tree in (p.dys[0], p.y)
+    )
     return [
         f"{name}: autodiff and the rule disagree about numbers too small for differences to see: nobody can be blamed"
         for name, x, ref, got, excess in zip(names, floats, p.refs[0], p.gots[0], p.excess[0], strict=True)

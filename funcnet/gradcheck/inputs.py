@@ -71,7 +71,7 @@ def _from_symbol(symbol: str) -> Spec:
 def _axes(text: str) -> tuple[str, ...]:
     axes = tuple(text.split())
     for axis in axes:
-        if not (axis.isdigit() or axis.lstrip("*").isidentifier()):
+        if not (axis == "..." or axis.isdigit() or axis.lstrip("*").isidentifier()):
             raise InputError(f"an axis is a name, a *name or a number; got {axis!r} in {text!r}")
     return axes
 
@@ -85,6 +85,13 @@ def _from_hint(subject: str, name: str, hint: Any) -> Any:
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     if hasattr(hint, "dim_str") and hasattr(hint, "dtypes"):
         return Spec(_axes(hint.dim_str), _kind(hint.dtypes), below)
+    if hasattr(hint, "leaftype"):  # PyTree[Float[Array, "..."]]: as the parameters of a layer are
+        leaf = _from_hint(subject, name, hint.leaftype)
+        return (
+            {"w": leaf._replace(axes=("I", "O")), "b": leaf._replace(axes=("O",))}
+            if "..." in leaf.axes
+            else {"w": leaf}
+        )
     if typing.get_origin(hint) is tuple and Ellipsis not in typing.get_args(hint):
         return tuple(_from_hint(subject, name, part) for part in typing.get_args(hint))
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
@@ -106,27 +113,40 @@ def draws(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: s
 
     ``*B`` is one axis in the first, two in the second.
     """
-    leaves = [s for s in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, Spec)) if isinstance(s, Spec)]
-    names = list(dict.fromkeys(axis for s in leaves for axis in (*s.axes, *([s.below] if s.below else []))))
-    names = [name for name in names if not name.isdigit()]
+    names = _axis_names(specs)
     tables: list[dict[str, tuple[int, ...]]] = [
         {name: (size,) for name, size in zip(names, table, strict=False)} for table in SIZES
     ]
     for name in names:
-        if name.startswith("*"):
+        if name.startswith(("*", "...")):
             tables[1][name] = (2, 3)
     if names:
         tables.append({**tables[0], names[0]: (1,)})
-    for table in tables:
-        table.update({name: (size,) for name, size in sizes.items()})
-    result = []
-    for i, table in enumerate(tables):
-        rng = np.random.default_rng([seed, i])
-        args = jax.tree.map(
-            lambda s, t=table, r=rng: _array(s, t, r, domain), specs, is_leaf=lambda s: isinstance(s, Spec)
-        )
-        result.append(Draw(args, {n: math.prod(size) for n, size in table.items()}, domain, seed))
-    return result
+    return [_draw(specs, table, sizes, [seed, i], domain) for i, table in enumerate(tables)]
+
+
+def many_rows(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str, rows: int) -> Draw | None:
+    """A draw whose first axis has that many rows; None where no axis is free."""
+    names = _axis_names(specs)
+    if not names or names[0] in sizes:
+        return None
+    table = {name: (size,) for name, size in zip(names, SIZES[0], strict=False)}
+    return _draw(specs, {**table, names[0]: (rows,)}, sizes, [seed, rows], domain)
+
+
+def _axis_names(specs: tuple[Any, ...]) -> list[str]:
+    leaves = [s for s in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, Spec)) if isinstance(s, Spec)]
+    names = dict.fromkeys(axis for s in leaves for axis in (*s.axes, *([s.below] if s.below else [])))
+    return [name for name in names if not name.isdigit()]
+
+
+def _draw(
+    specs: tuple[Any, ...], table: dict[str, tuple[int, ...]], sizes: Mapping[str, int], seeds: list[int], domain: str
+) -> Draw:
+    table = table | {name: (size,) for name, size in sizes.items()}
+    rng = np.random.default_rng(seeds)
+    args = jax.tree.map(lambda s: _array(s, table, rng, domain), specs, is_leaf=lambda s: isinstance(s, Spec))
+    return Draw(args, {name: math.prod(size) for name, size in table.items()}, domain, seeds[0])
 
 
 def _array(spec: Spec, table: Mapping[str, tuple[int, ...]], rng: np.random.Generator, domain: str) -> Any:

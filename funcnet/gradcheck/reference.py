@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .subject import is_float
+from .subject import InputError, is_float
 from .trace import traced_once
 
 EPS = float(np.finfo(np.float64).eps)
@@ -47,23 +48,92 @@ def of_floats(primal: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callab
     return traced_once(f, floats), floats
 
 
+def primitives(f: Callable[..., Any], floats: list[Any]) -> set[str]:
+    """The names of the primitives in ``f``, at any depth; none where it cannot be traced."""
+    try:
+        jaxpr = jax.make_jaxpr(f)(*floats)
+    except jax.errors.JAXTypeError:
+        return set()
+    return {eqn.primitive.name for eqn in equations(jaxpr.jaxpr)}
+
+
+def custom_derivatives(f: Callable[..., Any], floats: list[Any]) -> list[str]:
+    """The names of the functions with a ``custom_jvp`` or ``custom_vjp`` of their own that ``f`` calls."""
+    found = []
+    for eqn in equations(jax.make_jaxpr(f)(*floats).jaxpr):
+        if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
+            found.append(str(getattr(eqn.params["call_jaxpr"].jaxpr.debug_info, "func_name", "a custom derivative")))
+    return list(dict.fromkeys(found))
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Every equation of a jaxpr, at any depth."""
+    left = [jaxpr]
+    while left:
+        for eqn in left.pop().eqns:
+            yield eqn
+            inner = [
+                part for value in eqn.params.values() for part in (value if isinstance(value, tuple) else (value,))
+            ]
+            left += [getattr(part, "jaxpr", part) for part in inner if hasattr(getattr(part, "jaxpr", part), "eqns")]
+
+
 def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> tuple[Any, list[list[np.ndarray]]]:
     """y, and for every cotangent the reference for every differentiable leaf."""
     f, floats = of_floats(primal, args)
-    y, vjp = jax.vjp(f, *floats)
-    return y, [[np.asarray(leaf) for leaf in vjp(dy)] for dy in dys]
+    try:
+        y, pullback = vjp(f, *floats)
+    except jax.errors.JAXTypeError as error:  # it looks at values
+        raise InputError(f"jax.vjp of the forward raised {type(error).__name__}: there is no reference") from error
+    return y, [[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys]
 
 
-def movement(primal: Callable[..., Any], args: tuple[Any, ...], dy: Any, ref: list[np.ndarray]) -> list[np.ndarray]:
-    """How far the reference moves when the inputs move by one rounding unit: what no backward can be blamed for."""
+def vjp(f: Callable[..., Any], *floats: Any) -> tuple[Any, Callable[[Any], Sequence[Any]]]:
+    """``jax.vjp``, and by forward mode where ``f`` holds a ``while`` loop, which has no reverse."""
+    y, reverse = jax.vjp(f, *floats)
+
+    def pullback(dy):
+        try:
+            return reverse(dy)
+        except ValueError as error:
+            if "Reverse-mode differentiation does not work" not in str(error):
+                raise
+            return [_along_units(f, floats, i, dy) for i in range(len(floats))]
+
+    return y, pullback
+
+
+def _along_units(f: Callable[..., Any], floats: Sequence[Any], i: int, dy: Any) -> Any:
+    """⟨dy, ∂y⟩ along every unit vector of one argument."""
+    x = floats[i]
+
+    def slope(unit):
+        still = [jnp.zeros_like(leaf) for leaf in floats]
+        still[i] = unit
+        _, moved = jax.jvp(f, tuple(floats), tuple(still))
+        pairs = zip(jax.tree.leaves(dy), jax.tree.leaves(moved), strict=True)
+        return sum(jnp.vdot(d, m) for d, m in pairs if is_float(d))
+
+    units = jnp.eye(x.size, dtype=x.dtype).reshape(-1, *x.shape)
+    return jax.vmap(slope)(units).astype(x.dtype).reshape(x.shape)
+
+
+def movement(
+    primal: Callable[..., Any], args: tuple[Any, ...], dy: Any, ref: list[np.ndarray], nudges: int = 1
+) -> list[np.ndarray]:
+    """How far the reference moves when the inputs move by one rounding unit: what no backward can be blamed for.
+
+    A single nudge may leave some element where it is, by luck; the largest movement under several does not.
+    """
     f, floats = of_floats(primal, args)
     moved = [np.zeros_like(leaf) for leaf in ref]
-    for sign in (1, -1):
-        rng = np.random.default_rng(7)
+    for nudge, sign in itertools.product(range(nudges), (1, -1)):
+        rng = np.random.default_rng(7 + nudge)
         nudged = [leaf * (1 + sign * EPS * rng.choice([-1, 1], size=np.shape(leaf))) for leaf in floats]
-        _, vjp = jax.vjp(f, *nudged)
-        for i, leaf in enumerate(vjp(dy)):
-            moved[i] = np.maximum(moved[i], np.abs(np.asarray(leaf) - ref[i]))
+        _, pullback = vjp(f, *nudged)
+        for i, leaf in enumerate(pullback(dy)):
+            with np.errstate(invalid="ignore"):  # infinite at inputs that were infinite in a narrow dtype
+                moved[i] = np.maximum(moved[i], np.abs(np.asarray(leaf) - ref[i]))
     return moved
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import Any, Literal
 
 Verdict = Literal["correct", "wrong", "imprecise", "inconclusive"]
+STYLES = {"correct": "green", "wrong": "bold red", "imprecise": "yellow", "inconclusive": "yellow"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Finding:
 
     def __str__(self) -> str:
         where = f"{_shown(self.file)}:{self.line}: {self.source}" if self.file and self.line is not None else None
-        lines = [f"d{self.argument}{self.leaf}: {self.mistake}: {self.explanation}", where, *self.evidence]
+        what = f"d{self.argument}{self.leaf}" if self.argument else self.leaf or "the rule"
+        lines = [f"{what}: {self.mistake}: {self.explanation}", where, *self.evidence]
         return "\n    ".join(line for line in lines if line)
 
 
@@ -38,6 +41,19 @@ def _shown(file: str) -> str:
     """A path as a person would type it: relative, where it is below the working directory."""
     relative = os.path.relpath(file)
     return file if relative.startswith("..") else relative
+
+
+@dataclasses.dataclass(frozen=True)
+class Element:
+    """One element of a cotangent, ``dx[1, 2]``: what the backward gave, and what is right."""
+
+    name: str
+    got: float
+    expected: float
+
+    def __str__(self) -> str:
+        ratio = f"{self.got / self.expected:.6g}" if self.expected else "-"
+        return f"{self.name:<16} {self.got:>13.6g} {self.expected:>13.6g} {ratio:>13}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +67,53 @@ class Report:
     """The largest error of each cotangent over all probes, in units of what is allowed in float64: 1 is still right."""
     probes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    elements: tuple[Element, ...] = ()
+    """Of a wrong backward: the elements that are farthest off."""
+    adequacy: float | None = None
+    """Of a right backward: the share of its mutants that these probes would have caught."""
+    ulps: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    """The largest error against float64 by dtype and by eager, jit and vmap, in units in the last place of the largest
+    entry of its leaf."""
+
+    def but(
+        self,
+        verdict: Verdict | None = None,
+        findings: Sequence[Finding] = (),
+        *,
+        worst: dict[str, float] | None = None,
+        probes: Sequence[str] = (),
+        notes: Sequence[str] = (),
+    ) -> Report:
+        """This report with another verdict and these findings, and with further probes and notes."""
+        return dataclasses.replace(
+            self,
+            verdict=verdict or self.verdict,
+            findings=(*self.findings, *findings),
+            worst=worst if worst is not None else self.worst,
+            probes=(*self.probes, *probes),
+            notes=(*self.notes, *notes),
+        )
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.verdict.upper()}", *(f"  {finding}" for finding in self.findings)]
+        if self.elements:
+            lines += [f"  {'worst elements':<16} {'got':>13} {'expected':>13} {'ratio':>13}"]
+            lines += [f"  {element}" for element in self.elements]
         lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join([*lines, f"  probes: {'; '.join(self.probes)}"])
+        lines.append(f"  probes: {'; '.join(self.probes)}")
+        if self.adequacy is not None:
+            lines.append(f"  adequacy: {self.adequacy:.0%} of the mutants of this backward would have been caught")
+        return "\n".join(lines)
+
+    def __rich__(self) -> Any:
+        """The same in colour, where ``rich`` prints it on a terminal."""
+        from rich.text import Text
+
+        text = Text(str(self))
+        text.highlight_words([self.verdict.upper()], STYLES[self.verdict])
+        text.highlight_words([finding.mistake for finding in self.findings], "bold")
+        text.highlight_words([finding.source for finding in self.findings if finding.source], "cyan")
+        return text
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON can hold it."""

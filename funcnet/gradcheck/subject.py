@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -29,6 +30,10 @@ class Subject(NamedTuple):
     primal: Callable[..., Any]
     arguments: tuple[str, ...]
     source: Callable[..., Any]
+    primal_is_fwd: bool = True
+    """Whether the primal is ``fwd`` itself, and not, as for a ``custom_vjp``, other code for the same function."""
+    static: tuple[int, ...] = ()
+    """The arguments that are no arrays and go through as they are: those of ``nondiff_argnums``."""
 
 
 def from_rule(rule: Any, name: str | None = None) -> Subject:
@@ -71,7 +76,7 @@ def from_custom_vjp(f: Any, name: str | None = None) -> Subject:
             cotangents.insert(i, None)
         return tuple(cotangents)
 
-    return Subject(name or f.fun.__name__, fwd, bwd, f.fun, _parameters(f.fun), inspect.unwrap(f.fun))
+    return Subject(name or f.fun.__name__, fwd, bwd, f.fun, _parameters(f.fun), inspect.unwrap(f.fun), False, nondiff)
 
 
 def _parameters(f: Callable[..., Any]) -> tuple[str, ...]:
@@ -95,7 +100,16 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 
 def as_subject(target: Any, name: str | None = None) -> Subject:
-    """Whatever can be checked, brought to one form."""
+    """Whatever can be checked, brought to one form; each time the same, so that what was compiled is found again."""
+    rule = getattr(target, "fwd", None), getattr(target, "bwd", None)  # a custom_vjp may be given others later
+    try:
+        return _as_subject(target, name, rule)
+    except TypeError:  # not hashable
+        return _as_subject.__wrapped__(target, name, rule)
+
+
+@functools.lru_cache(maxsize=256)
+def _as_subject(target: Any, name: str | None, rule: tuple[Any, Any]) -> Subject:
     if isinstance(target, Layer):
         return from_layer(target, name)
     if isinstance(target, jax.custom_vjp):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Key
 from ..types import Rule
 
 
-def dropout(rate: float) -> Rule:
+def dropout(rate: float = 0.5) -> Rule:
     """Inverted dropout; ``rate`` is the probability to *drop* an element (Srivastava et al. 2014).
 
     Raises ValueError unless 0 <= rate < 1.

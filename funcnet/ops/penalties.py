@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ..types import WEIGHTS, Params, Rule, named
 
@@ -12,7 +12,7 @@ from ..types import WEIGHTS, Params, Rule, named
 def _penalty(value, slope, names: tuple[str, ...]) -> Rule:
     """Σ over the chosen leaves of Σ value(w); its gradient is slope(w) there and zero elsewhere."""
 
-    def fwd(params: Params) -> tuple[Float[Array, ""], Params]:
+    def fwd(params: PyTree[Float[Array, "..."]]) -> tuple[Float[Array, ""], Params]:
         chosen = zip(jax.tree.leaves(params), jax.tree.leaves(named(params, names)), strict=True)
         sums = [value(leaf).sum() for leaf, is_chosen in chosen if is_chosen]
         if not sums:
@@ -28,11 +28,11 @@ def _penalty(value, slope, names: tuple[str, ...]) -> Rule:
     return Rule(fwd, bwd)
 
 
-def l1(strength: float, names: tuple[str, ...] = WEIGHTS) -> Rule:
+def l1(strength: float = 0.01, names: tuple[str, ...] = WEIGHTS) -> Rule:
     """strength · Σ |w|, with dw = dy · strength · sign(w); the slope at 0 is 0 (Tibshirani 1996)."""
     return _penalty(lambda w: strength * jnp.abs(w), lambda w: strength * jnp.sign(w), names)
 
 
-def l2(strength: float, names: tuple[str, ...] = WEIGHTS) -> Rule:
+def l2(strength: float = 0.01, names: tuple[str, ...] = WEIGHTS) -> Rule:
     """strength/2 · Σ w², with dw = dy · strength · w: the half makes the strength the rate of decay."""
     return _penalty(lambda w: (0.5 * strength) * w * w, lambda w: strength * w, names)

@@ -97,6 +97,18 @@ def test_autodiff_that_is_wrong_is_not_blamed_on_the_rule():
     assert "too small for differences to see" in report.notes[0]
 
 
+def test_a_wrong_derivative_inside_the_forward_is_not_blamed_on_the_rule():
+    @jax.custom_vjp
+    def square(x):
+        return x * x
+
+    square.defvjp(lambda x: (x * x, x), lambda x, dy: (x * dy,))  # without the 2
+    rule = Rule(lambda x: (jnp.sin(square(x)), x), lambda x, dy: (dy * jnp.cos(x * x) * 2 * x,))
+    report = gradcheck.check(rule, "N D")
+    assert report.verdict == "inconclusive"
+    assert "the forward calls square, whose own derivative may be wrong" in report.notes[0]
+
+
 def test_custom_vjp_is_compared_with_its_primal():
     f = jax.custom_vjp(lambda x, w: jnp.sin(x) * w)
     f.defvjp(lambda x, w: (jnp.sin(x) * w, (x, w)), lambda r, dy: (dy * jnp.cos(r[0]) * r[1], dy * jnp.sin(r[0])))
@@ -142,6 +154,39 @@ def test_a_wrong_call_is_one_clear_error(arguments, settings, message):
     with pytest.raises(gradcheck.InputError, match=message) as caught:
         gradcheck.check(*arguments, **settings)
     assert "\n" not in str(caught.value)
+
+
+def test_a_rule_that_changes_its_mind():
+    answers = iter(range(1, 1000))
+    drifting = Rule(lambda x: (jnp.sin(x), x), lambda x, dy: (dy * jnp.cos(x) + next(answers),))
+    assert gradcheck.check(drifting, "N").findings[0].mistake == "nondeterministic"
+    drifting = Rule(lambda x: (jnp.sin(x) + next(answers), x), lambda x, dy: (dy * jnp.cos(x),))
+    assert gradcheck.check(drifting, "N").findings[0].mistake == "nondeterministic"
+
+
+def test_a_custom_vjp_whose_forward_is_another_function():
+    f = jax.custom_vjp(jnp.sin)
+    f.defvjp(lambda x: (jnp.sin(x) + 1, x), lambda x, dy: (dy * jnp.cos(x),))
+    report = gradcheck.check_custom_vjp(f, "N")
+    assert (report.verdict, report.findings[0].mistake) == ("wrong", "primal-mismatch")
+
+
+def test_arguments_that_are_no_arrays_go_through():
+    f = jax.custom_vjp(lambda g, axis, x: g(x).sum(axis=axis), nondiff_argnums=(0, 1))
+    f.defvjp(
+        lambda g, axis, x: (g(x).sum(axis=axis), x),
+        lambda g, axis, x, dy: (jnp.expand_dims(dy, axis) * jnp.cos(x),),
+    )
+    assert gradcheck.check_custom_vjp(f, jnp.sin, 1, np.linspace(0, 1, 35).reshape(5, 7)).verdict == "correct"
+
+
+def test_adequacy_is_the_share_of_mutants_that_the_probes_would_see():
+    right = gradcheck.check(Rule(scale_fwd, scale_bwd))
+    assert right.adequacy == 1
+    blind = Rule(lambda x, w: (x + 0 * w, ()), lambda _, dy: (dy, 0 * dy))
+    report = gradcheck.check(blind, "5 5", "5 5")
+    assert report.adequacy == 4 / 8  # of a gradient that is zero everywhere no change is seen
+    assert "the probes would not have seen dw negated" in report.notes
 
 
 def test_a_forward_that_needs_a_domain_gets_it():

@@ -15,7 +15,7 @@ from tests.gradcheck.forwards import FORWARDS
 from tests.gradcheck.planted import PLANTED
 from tests.gradcheck.planting import NOT_PLANTABLE, PATH_MISTAKES, VOCABULARY
 from tests.gradcheck.unseen import UNSEEN
-from tests.oracle import assert_close, differentiable, draw
+from tests.trees import assert_close, differentiable, draw
 
 # Coprime and at least 5, given to the axes of a forward in order of appearance; "*B" becomes one axis, then two.
 SIZES = [(5, 7, 11, 13, 17), (13, 9, 5, 7, 8)]

@@ -49,6 +49,19 @@ def test_slope_keeps_its_digits_in_the_tail(rule, x, expected):
     assert float(slope(rule, x)) == pytest.approx(expected, rel=1e-12, abs=0)
 
 
+@pytest.mark.parametrize(("x", "dtype"), [(-40.0, jnp.float64), (-20.0, jnp.float32), (1e4, jnp.float32)])
+def test_softplus_keeps_its_digits_in_the_tail(x, dtype):
+    y, _ = ops.softplus.fwd(jnp.asarray(x, dtype))
+    expected = max(x, 0) + math.log1p(math.exp(-abs(x)))
+    assert float(y) == pytest.approx(expected, rel=4 * float(jnp.finfo(dtype).eps), abs=0)
+
+
+@pytest.mark.parametrize("name", [*ELEMENTWISE, "softmax", "log_softmax"])
+def test_nan_stays_nan(name):
+    rule = next(case.rule for case in RULES if case.name == name)
+    assert jnp.isnan(rule.fwd(jnp.full(3, jnp.nan))[0]).all()
+
+
 @pytest.mark.parametrize(
     ("rule", "at_zero"),
     [(ops.relu, 0.0), (ops.leaky_relu(0.03), 0.03), (ops.elu(1.7), 1.7)],

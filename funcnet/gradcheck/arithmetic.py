@@ -1,0 +1,256 @@
+"""The arithmetic of a rule whose derivation is right: how far it is from float64, and whether the compiler changes it.
+
+In each dtype the same functions run eagerly, under ``jit`` and under ``vmap``. Nothing that is found here says that the
+derivation is wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import reference
+from .compiled import cotangent_name, hand, jitted, shape_of_y
+from .decision import Malformed
+from .inputs import Draw
+from .packing import Packed, pack
+from .reference import EPS, draw_cotangent, float_leaves
+from .report import Finding
+from .subject import Subject, cast, is_float
+
+PARITY = 64  # rounding units of the largest entry: what eager and compiled code may differ by
+MODES = ("eager", "jit", "vmap")
+
+
+class Arithmetic(NamedTuple):
+    """What one dtype showed. ``ulps``: of each mode, the largest error of a cotangent against float64, in units in the
+    last place of the largest entry of its leaf."""
+
+    malformed: list[Finding]
+    imprecise: list[Finding]
+    compiler: list[Finding]
+    ulps: dict[str, float]
+    notes: list[str]
+
+
+class _Case(NamedTuple):
+    """Arguments and a cotangent in one dtype, and forward and backward as one function of the arrays among them."""
+
+    args: tuple[Any, ...]
+    dy: Any
+    packed: Packed
+    run: Callable[..., dict[str, Any]]
+
+
+def judge(subject: Subject, draw: Draw, dtype: Any) -> Arithmetic:
+    """Compares the cotangents with float64, and jit and vmap with eager, at one draw in one dtype.
+
+    Where the forward or autodiff of it does not run in that dtype there is nothing to compare, and nobody to blame.
+    """
+    named = jnp.dtype(dtype).name
+    try:
+        case = _case(subject, draw, dtype)
+        try:
+            eager = _eager(case)
+        except Malformed as malformed:
+            reference.pull(subject.primal, case.args, [case.dy])
+            found = [dataclasses.replace(f, explanation=f"in {named}, {f.explanation}") for f in malformed.findings]
+            return Arithmetic(found, [], [], {}, [])
+        refs, conditioning = _reference(subject, case, dtype)
+        imprecise: list[Finding] = []
+        notes: list[str] = []
+        if dtype != jnp.float64:
+            imprecise, notes = _imprecise(subject, case, dtype, eager, refs, conditioning)
+    except Exception as error:
+        return Arithmetic([], [], [], {}, [f"jax.vjp of the forward does not run in {named}: {_said(error)}"])
+    results = {"eager": eager}
+    compiler: list[Finding] = []
+    for mode, compiled in (("jit", _jitted), ("vmap", _mapped)):
+        try:
+            results[mode] = compiled(case)
+        except Exception as error:
+            notes.append(f"could not be run under {mode} in {named}: {_said(error)}")
+            continue
+        compiler += _disagreements(case, eager, results[mode], mode)
+    ulps = {mode: _ulps(result, refs, dtype) for mode, result in results.items()}
+    return Arithmetic([], imprecise, compiler, ulps, notes)
+
+
+def _said(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def rows_disagree(subject: Subject, draw: Draw, dtype: Any) -> list[Finding]:
+    """Whether jit changes the result on a draw with very many rows: some faults of compilers begin there."""
+    case = _case(subject, draw, dtype)
+    return _disagreements(case, _eager(case), _jitted(case), "jit")
+
+
+def _case(subject: Subject, draw: Draw, dtype: Any) -> _Case:
+    args = cast(draw.args, dtype)
+    dy = draw_cotangent(shape_of_y(subject, args), np.random.default_rng([draw.seed, 5]))
+    packed = pack((args, dy))
+    return _Case(args, dy, packed, hand(subject, packed.form))
+
+
+def _numpy(found: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(leaf).astype(np.float64) for name, leaf in found.items()}
+
+
+def _eager(case: _Case) -> dict[str, np.ndarray]:
+    return _numpy(case.run(*case.packed.arrays))
+
+
+def _jitted(case: _Case) -> dict[str, np.ndarray]:
+    return _numpy(jitted(case.run)(*case.packed.arrays))
+
+
+def _mapped(case: _Case) -> dict[str, np.ndarray]:
+    """Under vmap, the same twice: beside itself a row must come out as alone."""
+    arrays, axes = case.packed.arrays, case.packed.floats()
+    twice = [np.stack([leaf, leaf]) if axis == 0 else leaf for leaf, axis in zip(arrays, axes, strict=True)]
+    return {name: leaf[0] for name, leaf in _numpy(jitted(case.run, axes)(*twice)).items()}
+
+
+def _reference(subject: Subject, case: _Case, dtype: Any) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """The float64 reference at the same (rounded) inputs, and how far it moves with them by one unit of the dtype."""
+    high, dy = cast(case.args, jnp.float64), cast(case.dy, jnp.float64)
+    _, (ref,) = reference.pull(subject.primal, high, [dy])
+    moved = reference.movement(subject.primal, high, dy, ref)
+    unit = float(jnp.finfo(dtype).eps) / EPS
+    names = [cotangent_name(subject, leaf) for leaf in float_leaves(case.args)]
+    return dict(zip(names, ref, strict=True)), {
+        name: 4 * unit * m[np.isfinite(m)].max(initial=0) for name, m in zip(names, moved, strict=True)
+    }
+
+
+def _imprecise(
+    subject: Subject,
+    case: _Case,
+    dtype: Any,
+    eager: dict[str, np.ndarray],
+    refs: dict[str, np.ndarray],
+    conditioning: dict[str, float],
+) -> tuple[list[Finding], list[str]]:
+    """err(hand) ≤ 2 err(autodiff in the same dtype) + 8u·scale + conditioning, both against float64.
+
+    Where autodiff is not finite, as the dtype cannot hold the numbers on the way, no more is asked of the hand.
+    """
+    unit, named = float(jnp.finfo(dtype).eps), jnp.dtype(dtype).name
+    auto: list[Any] = []
+    found, notes = [], []
+    for i, leaf in enumerate(float_leaves(case.args)):
+        name = cotangent_name(subject, leaf)
+        ref, got = refs[name], eager[name]
+        if _peak(got - ref) <= 8 * unit * _peak(ref) + conditioning[name]:
+            continue  # whatever autodiff does
+        auto = auto or reference.pull(subject.primal, case.args, [case.dy])[1][0]
+        by_machine = np.asarray(auto[i], np.float64)
+        held = np.isfinite(by_machine) & np.isfinite(ref)
+        if not held.all():
+            notes.append(f"autodiff of {name} is not finite in {named} everywhere: there nothing is compared")
+        hand, machine = _peak((got - ref)[held]), _peak((by_machine - ref)[held])
+        scale = max(_peak(ref[held]), 1e-300)
+        if not hand <= 2 * machine + 8 * unit * scale + conditioning[name]:
+            text = (
+                f"right in float64, but in {named} off by {hand / scale:.1e} of the "
+                f"largest entry, where autodiff in the same dtype is off by {machine / scale:.1e}"
+            )
+            mistake = "low-precision-accumulation" if math.isfinite(hand) else "not-finite"
+            found.append(Finding(subject.arguments[leaf.argument], leaf.path, mistake, text))
+    return found, notes
+
+
+def _peak(leaf: np.ndarray) -> float:
+    return float(np.abs(leaf).max(initial=0))
+
+
+def _ulps(result: dict[str, np.ndarray], refs: dict[str, np.ndarray], dtype: Any) -> float:
+    unit = float(jnp.finfo(dtype).eps)
+    errors = [
+        _apart(result[name], ref) / np.abs(ref[np.isfinite(ref)]).max(initial=1e-300) for name, ref in refs.items()
+    ]
+    return float(max(errors, default=0) / unit)
+
+
+def _disagreements(
+    case: _Case, eager: dict[str, np.ndarray], compiled: dict[str, np.ndarray], mode: str
+) -> list[Finding]:
+    """Where compiled code differs from eager by more than rounding, and an eager run in float64 says that it errs."""
+    dtype = jnp.result_type(*(array for array in case.packed.arrays if is_float(array)))
+    unit = float(jnp.finfo(dtype).eps)
+    apart = {
+        name: float(np.abs(compiled[name] - leaf).max(initial=0))
+        for name, leaf in eager.items()
+        if not _same(compiled[name], leaf, PARITY * unit * np.abs(leaf).max(initial=0))
+    }
+    if not apart:
+        return []
+    exact, nudged = (_exactly(case, nudge) for nudge in (0.0, unit))
+    found = []
+    for name, difference in apart.items():
+        moved, *errors = (_apart(side[name], exact[name]) for side in (nudged, eager, compiled))
+        scale = np.abs(exact[name]).max(initial=0)
+        if errors[1] <= 4 * errors[0] + PARITY * unit * scale + 4 * moved:
+            continue
+        text = (
+            f"differs from eager by {difference:.3g} under {mode} in {dtype.name}; eager float64 says that {mode} is "
+            f"off by {errors[1]:.2g} and eager by {errors[0]:.1g}: the compiler is at fault, not the rule"
+        )
+        found.append(Finding("", name, "compiler-disagrees", text))
+    return found
+
+
+def _same(a: np.ndarray, b: np.ndarray, allowed: float) -> bool:
+    with np.errstate(invalid="ignore"):
+        return bool(np.all((np.abs(a - b) <= allowed) | (a == b) | (np.isnan(a) & np.isnan(b))))
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference; infinite where either is not finite, so that overflow in both is no disagreement."""
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.inf
+    return float(np.abs(a - b).max(initial=0))
+
+
+def _exactly(case: _Case, nudge: float) -> dict[str, np.ndarray]:
+    """The same outputs, eagerly in float64, at inputs that are moved by ``nudge`` of themselves."""
+    rng = np.random.default_rng(7)
+
+    def moved(leaf):
+        high = np.asarray(leaf, np.float64)
+        return jnp.asarray(high * (1 + nudge * rng.choice([-1, 1], size=high.shape)))
+
+    return _numpy(case.run(*(moved(leaf) if is_float(leaf) else leaf for leaf in case.packed.arrays)))
+
+
+def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> bool:
+    """Whether the draw with many rows is beyond us: all arrays of forward and backward together hold more than ``most``
+    elements, or a Python loop over the rows writes further equations for each, which takes minutes to trace."""
+    few, more = 8, 16
+    unrolled = len(_equations(subject, _cut(draw, more), dtype)) - len(_equations(subject, _cut(draw, few), dtype))
+    y = shape_of_y(subject, cast(draw.args, dtype))  # first, as a cotangent of that size would be drawn
+    if unrolled >= more - few or sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(y)) > most:
+        return True
+    return sum(math.prod(v.aval.shape) for eqn in _equations(subject, draw, dtype) for v in eqn.outvars) > most
+
+
+def _equations(subject: Subject, draw: Draw, dtype: Any) -> list[Any]:
+    case = _case(subject, draw, dtype)
+    return list(reference.equations(jax.make_jaxpr(case.run)(*case.packed.arrays).jaxpr))
+
+
+def _cut(draw: Draw, rows: int) -> Draw:
+    """The draw with fewer rows, for tracing alone: integers may be out of range."""
+    many = next(iter(draw.sizes.values()))
+
+    def cut(leaf):
+        return leaf[tuple(slice(rows if size == many else size) for size in leaf.shape)]
+
+    return draw._replace(args=jax.tree.map(cut, draw.args))

@@ -1,0 +1,98 @@
+"""A subject's forward, backward and reference as functions of arrays alone: compiled once, and found again."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .decision import Probe, allowed_error, checked_backward, ratio
+from .inputs import Draw
+from .packing import pack, unpack
+from .reference import Leaf, draw_cotangent, float_leaves, of_floats, vjp
+from .subject import Subject, cast, is_float
+
+
+def cotangent_name(subject: Subject, leaf: Leaf) -> str:
+    """``dparams['w']``."""
+    return f"d{subject.arguments[leaf.argument]}{leaf.path}"
+
+
+@functools.lru_cache(maxsize=1024)
+def hand(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
+    """``(args, dy)``, packed, to the float leaves of y, of the residuals and of the cotangents, by name."""
+
+    def run(*arrays) -> dict[str, Any]:
+        args, dy = unpack(form, arrays)
+        y, residuals = subject.fwd(*args)
+        found = {
+            f"{name}{jax.tree_util.keystr(path)}": leaf
+            for name, tree in (("y", y), ("residuals", residuals))
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+            if is_float(leaf)
+        }
+        cotangents = checked_backward(subject, args, residuals, dy)
+        return found | {
+            cotangent_name(subject, leaf): d for leaf, d in zip(float_leaves(args), cotangents, strict=True)
+        }
+
+    return run
+
+
+@functools.lru_cache(maxsize=1024)
+def truth(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
+    """``(args, dy)``, packed, to the reference of every cotangent, by name."""
+
+    def run(*arrays) -> dict[str, Any]:
+        args, dy = unpack(form, arrays)
+        f, floats = of_floats(subject.primal, args)
+        _, pull = vjp(f, *floats)
+        return {cotangent_name(subject, leaf): d for leaf, d in zip(float_leaves(args), pull(dy), strict=True)}
+
+    return run
+
+
+@functools.lru_cache(maxsize=2048)
+def jitted(run: Callable[..., Any], mapped: tuple[int | None, ...] | None = None) -> Callable[..., Any]:
+    """``run`` under jit, and within it under vmap over those of its arguments."""
+    return jax.jit(run if mapped is None else jax.vmap(run, in_axes=mapped))
+
+
+@functools.lru_cache(maxsize=1024)
+def value(subject: Subject, form: Hashable) -> Callable[..., Any]:
+    """``args``, packed, to y."""
+    return lambda *arrays: subject.fwd(*unpack(form, arrays))[0]
+
+
+def shape_of_y(subject: Subject, args: tuple[Any, ...]) -> Any:
+    """What the forward returns, as shapes and dtypes where it can be traced."""
+    packed = pack(args)
+    try:
+        return jax.eval_shape(value(subject, packed.form), *packed.arrays)
+    except jax.errors.JAXTypeError:  # it looks at values
+        return subject.fwd(*args)[0]
+
+
+def compiled_probe(subject: Subject, draw: Draw) -> Probe | None:
+    """A probe whose two sides are compiled, which is faster; None unless they agree: compiled code blames nobody.
+
+    Forward and backward are one program and the reference another, so that no error of the compiler is in both.
+    """
+    args = cast(draw.args, jnp.float64)
+    names = [cotangent_name(subject, leaf) for leaf in float_leaves(args)]
+    try:
+        y = shape_of_y(subject, args)
+        dy = draw_cotangent(y, np.random.default_rng([draw.seed, 3]))
+        packed = pack((args, dy))
+        sides = [jitted(run(subject, packed.form))(*packed.arrays) for run in (hand, truth)]
+    except Exception:  # whatever it is, the eager probe says it better
+        return None
+    gots, refs = ([np.asarray(side[name]) for name in names] for side in sides)
+    allowed = allowed_error(refs, [0.0] * len(refs))
+    excess = [ratio(np.abs(got - ref), a) for got, ref, a in zip(gots, refs, allowed, strict=True)]
+    right = all(np.isfinite(ref).all() for ref in refs) and max(excess, default=0) <= 1
+    return Probe(draw._replace(args=args), y, None, [dy], [refs], [gots], [excess]) if right else None

@@ -1,0 +1,105 @@
+"""Which inputs a subject is tried on: drawn until its forward is finite, or the caller's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..types import Layer
+from .compiled import jitted, value
+from .inputs import DOMAINS, Draw, draws, finite, many_rows, specs_of
+from .packing import pack
+from .subject import InputError, Subject, cast
+
+ROWS = 40_000  # where some faults of compilers show, and few rows do not
+
+
+class Inputs(NamedTuple):
+    """Draws on which the forward is finite, one with very many rows (None: there is none), and what was needed."""
+
+    draws: list[Draw]
+    rows: Draw | None
+    notes: tuple[str, ...] = ()
+
+
+def inputs_for(
+    subject: Subject,
+    target: Any,
+    inputs: tuple[Any, ...],
+    in_shape: tuple[int, ...] | None,
+    sizes: Mapping[str, int],
+    ranges: Mapping[str, str | int],
+    seed: int,
+) -> Inputs:
+    """Inputs for a Layer, from the caller's arrays, or from shapes. Raises InputError where there are none."""
+    if isinstance(target, Layer):
+        if in_shape is None or inputs:
+            raise InputError("a Layer is checked with in_shape=..., without the batch axis, and no other inputs")
+        modes = [(5, True), (8, True), (1, True), (3, False)]
+        found = Inputs([_layer_draw(target, in_shape, n, seed, training) for n, training in modes], None)
+    elif inputs and not all(isinstance(given, str) for given in inputs):
+        if len(inputs) != len(subject.arguments):
+            raise InputError(f"{subject.name} takes ({', '.join(subject.arguments)}); got {len(inputs)} inputs")
+        arrays = tuple(
+            given if i in subject.static else cast(jax.tree.map(jnp.asarray, given), jnp.float64)
+            for i, given in enumerate(inputs)
+        )
+        found = Inputs([Draw(arrays, {}, "given arrays", seed)], None)
+    else:
+        return _drawn(subject, specs_of(subject, inputs, ranges), seed, sizes)
+    if not all(_is_finite(subject, draw, compiled=i > 0) for i, draw in enumerate(found.draws)):
+        raise InputError(f"the forward of {subject.name} is not finite on the inputs")
+    return found
+
+
+def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int]) -> Inputs:
+    for domain in DOMAINS:
+        found = draws(specs, seed, sizes, domain)
+        if all(_is_finite(subject, draw, compiled=i > 0) for i, draw in enumerate(found[:2])):
+            kept = found[:2] + [draw for draw in found[2:] if _survives(subject, draw)]
+            note = f"inputs were drawn as {domain}: others are not finite"
+            return Inputs(kept, many_rows(specs, seed, sizes, domain, ROWS), () if domain == "normal" else (note,))
+    raise InputError(f"the forward of {subject.name} is not finite on the inputs")
+
+
+def _layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int, training: bool) -> Draw:
+    """Parameters moved off their initial values, so that no zero bias or unit gain hides a mistake."""
+    rng = np.random.default_rng([seed, batch])
+    params, _ = layer.init(jax.random.key(seed), in_shape)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) + 0.3 * rng.normal(size=leaf.shape), params)
+    args = (params, rng.normal(size=(batch, *in_shape)), jax.random.key(seed + 1) if training else None)
+    return Draw(args, {"N": batch}, "normal" if training else "normal, inference", seed)
+
+
+def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
+    args = cast(draw.args, jnp.float64)
+    packed = pack(args)
+    run = value(subject, packed.form)
+    try:
+        try:
+            y = jitted(run)(*packed.arrays) if compiled else run(*packed.arrays)
+        except jax.errors.JAXTypeError:  # it looks at values
+            y = run(*packed.arrays)
+    except Exception as error:
+        text = str(error).splitlines()[0] if str(error) else ""
+        raise InputError(
+            f"the forward of {subject.name} raised {type(error).__name__} on {sizes_of(draw)}: {text}"
+        ) from error
+    return finite(y)
+
+
+def _survives(subject: Subject, draw: Draw) -> bool:
+    """Whether the forward can be had at all where its first axis is 1, which not every forward promises."""
+    try:
+        return _is_finite(subject, draw, compiled=True)
+    except InputError:
+        return False
+
+
+def sizes_of(draw: Draw) -> str:
+    """The sizes of a draw as a report shows them."""
+    return " ".join(f"{axis}={size}" for axis, size in draw.sizes.items()) or "one shape"
