@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import adequacy, arithmetic, attribution, decision, hypotheses, kinks, reference
+from . import adequacy, arithmetic, decision, explaining, hypotheses, kinks, reference
 from .backward import float_cotangents
 from .compiled import compiled_probe, cotangent_name
 from .decision import Malformed, Probe
@@ -243,17 +243,7 @@ def _explained(subject: Subject, probes: Sequence[Probe], named: set[tuple[str, 
         if (subject.arguments[leaf.argument], leaf.path) not in named
         and any(row[i] > 1 for p in probes for row in p.excess)
     ]
-    factors = {i: finding for i in wrong if (finding := hypotheses.axis_factor(subject, probes, i))}
-    rest = [i for i in wrong if i not in factors]
-    found = list(factors.values())
-    if rest:
-        telling = [_jittered(subject, probes[0]), *probes[1:]]
-        paths, left = attribution.explain_paths(subject, [probes[0], *telling], rest)
-        found += paths
-        for i in left:
-            finding = hypotheses.explain(subject, probes, i) or attribution.missing_factor(subject, probes, i)
-            found.append(finding or hypotheses.unexplained(subject, probes, i))
-    return found
+    return explaining.explain(subject, probes, _jittered(subject, probes[0]), wrong) if wrong else []
 
 
 def _jittered(subject: Subject, p: Probe) -> Probe:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,9 +14,11 @@ import numpy as np
 
 from . import reference
 from .decision import Probe
+from .program import program_of
 from .reference import float_leaves
 from .report import Finding
 from .subject import Subject
+from .trace import COMPILE_FAST, values_of
 
 
 def close(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-9) -> bool:
@@ -35,10 +39,17 @@ def whole_leaf_factor(probes: Sequence[Probe], i: int) -> list[float] | None:
     return factors
 
 
+def products(sizes: Mapping[str, int]) -> dict[str, int]:
+    """The size of every axis, and of several together as in a mean over all elements; axes of one are none."""
+    axes = [axis for axis, size in sizes.items() if size > 1]
+    chosen = [c for n in range(1, min(len(axes), 4) + 1) for c in itertools.combinations(axes, n)]
+    return {"·".join(c): math.prod(sizes[axis] for axis in c) for c in chosen}
+
+
 def axis_of(factors: Sequence[float], probes: Sequence[Probe]) -> tuple[str, int] | None:
     """The axis whose size (power 1) or its inverse (power −1) the factor is on every probe; sizes must differ."""
-    for axis in probes[0].draw.sizes:
-        sizes = [p.draw.sizes[axis] for p in probes]
+    for axis in products(probes[0].draw.sizes):
+        sizes = [math.prod(p.draw.sizes[name] for name in axis.split("·")) for p in probes]
         for power in (1, -1):
             if len(set(sizes)) > 1 and all(abs(c / s**power - 1) < 1e-9 for c, s in zip(factors, sizes, strict=True)):
                 return axis, power
@@ -61,10 +72,36 @@ def axis_factor(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | 
     return Finding(name, path, "extra-mean-divisor", text, factors[0], axis)
 
 
+class Tools:
+    """The VJP of the forward of one probe, compiled once, and all that the forward computes on the way."""
+
+    def __init__(self, subject: Subject, probe: Probe, same_shape: Tools | None = None):
+        f, self.floats = reference.of_floats(subject.primal, probe.draw.args)
+        self.f: Callable[..., Any] = same_shape.f if same_shape else f
+        self.sizes = probe.draw.sizes
+        self.pull: Callable[..., Any] = (
+            same_shape.pull
+            if same_shape
+            else jax.jit(lambda floats, dy: jax.vjp(f, *floats)[1](dy), compiler_options=COMPILE_FAST)
+        )
+
+    @functools.cached_property
+    def values(self) -> list[np.ndarray]:
+        return values_of(program_of(self.f, self.floats, None, inline_custom=True), self.floats)
+
+
+def tools_for(subject: Subject, probes: Sequence[Probe]) -> list[Tools]:
+    """One for each probe; those of the same shape share what is compiled."""
+    found: list[Tools] = []
+    for p in probes:
+        found.append(Tools(subject, p, next((t for t in found if t.sizes and t.sizes == p.draw.sizes), None)))
+    return found
+
+
 class Case(NamedTuple):
     """One leaf on one probe and cotangent: what was got, what was expected, and the means to try something else."""
 
-    subject: Subject
+    tools: Tools
     probe: Probe
     k: int
     i: int
@@ -94,8 +131,8 @@ class Case(NamedTuple):
 
     def vjp(self, floats: list[np.ndarray], dy: Any = None) -> list[np.ndarray]:
         """The reference at other inputs or with another cotangent."""
-        f, _ = reference.of_floats(self.subject.primal, self.probe.draw.args)
-        pulled = jax.vjp(f, *(jnp.asarray(leaf) for leaf in floats))[1](self.probe.dys[self.k] if dy is None else dy)
+        dy = self.probe.dys[self.k] if dy is None else dy
+        pulled = self.tools.pull([jnp.asarray(leaf) for leaf in floats], dy)
         return [np.asarray(leaf) for leaf in pulled]
 
 
@@ -104,6 +141,14 @@ def _transposed(case: Case) -> bool:
 
 
 def _swapped(case: Case) -> bool:
+    gots, refs = case.probe.gots[case.k], case.probe.refs[case.k]
+    return any(
+        j != case.i and close(case.got, ref) and not close(got, ref)
+        for j, (got, ref) in enumerate(zip(gots, refs, strict=True))
+    )
+
+
+def _copied(case: Case) -> bool:
     return any(j != case.i and close(case.got, other) for j, other in enumerate(case.probe.refs[case.k]))
 
 
@@ -125,40 +170,20 @@ def _updated_weights(case: Case) -> bool:
 
 
 def _single_example(case: Case) -> bool:
-    """got is the contribution of the first or the last row of dy."""
+    """got is the contribution of the first or the last row of dy, where the rows are examples apart from each other."""
     dy = case.probe.dys[case.k]
     if not hasattr(dy, "shape") or not dy.shape or dy.shape[0] < 2:
         return False
-    return any(close(case.got, case.vjp(case.floats, jnp.zeros_like(dy).at[n].set(dy[n]))[case.i]) for n in (0, -1))
-
-
-# A slope written in terms of the output, y(1 − y) for the sigmoid, as somebody may have given the input to it.
-AT_OUTPUT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "sigmoid": lambda y: y * (1 - y),
-    "tanh": lambda y: 1 - y * y,
-    "exp": lambda y: y,
-    "softplus": lambda y: 1 - np.exp(-y),
-}
+    rows = {n: case.vjp(case.floats, jnp.zeros_like(dy).at[n].set(dy[n])) for n in (0, len(dy) - 1)}
+    for n, pulled in rows.items():
+        batched = [leaf for leaf in pulled if leaf.ndim and len(leaf) == len(dy)]
+        if any(np.delete(leaf, n, axis=0).any() for leaf in batched):
+            return False  # a later row depends on an earlier one, as over time
+    return any(close(case.got, pulled[case.i]) for pulled in rows.values())
 
 
 def _elementwise(case: Case) -> bool:
     return hasattr(case.probe.y, "shape") and case.probe.y.shape == case.ref.shape == case.floats[case.i].shape
-
-
-def _at_output(case: Case) -> bool:
-    """got = dy·φ′(φ(x))."""
-    if not _elementwise(case):
-        return False
-    floats = [np.asarray(case.probe.y) if n == case.i else leaf for n, leaf in enumerate(case.floats)]
-    return close(case.got, case.vjp(floats)[case.i])
-
-
-def _at_input(case: Case) -> bool:
-    """got = dy·g(x), where the slope is g(y)."""
-    if not _elementwise(case):
-        return False
-    dy, y, x = (np.asarray(array) for array in (case.probe.dys[case.k], case.probe.y, case.floats[case.i]))
-    return any(close(dy * g(y), case.ref) and close(case.got, dy * g(x)) for g in AT_OUTPUT.values())
 
 
 def _diagonal_only(case: Case) -> bool:
@@ -166,9 +191,8 @@ def _diagonal_only(case: Case) -> bool:
     if not _elementwise(case) or case.ref.size > 400:
         return False
     size, shape = case.ref.size, case.ref.shape
-    f, _ = reference.of_floats(case.subject.primal, case.probe.draw.args)
-    _, pull = jax.vjp(f, *(jnp.asarray(leaf) for leaf in case.floats))
-    rows = jax.vmap(lambda e: pull(e.reshape(shape))[case.i].ravel())(jnp.eye(size))
+    units = jnp.eye(size).reshape(size, *shape)
+    rows = jax.vmap(lambda e: case.tools.pull(case.tools.floats, e)[case.i].ravel())(units)
     return close(case.got, np.diag(np.asarray(rows)).reshape(shape) * np.asarray(case.probe.dys[case.k]))
 
 
@@ -195,7 +219,7 @@ def _regulariser(case: Case) -> bool:
     """got − ref = −λθ."""
     theta, error = case.floats[case.i], case.got - case.ref
     scale = float(np.vdot(error, theta) / np.vdot(theta, theta))
-    return abs(scale) > 1e-9 and close(error, scale * theta, 1e-8)
+    return theta.size > 1 and abs(scale) > 1e-9 and close(error, scale * theta, 1e-8)
 
 
 def _flipped_kernel(case: Case) -> bool:
@@ -222,11 +246,30 @@ def _mask(case: Case) -> bool:
 
 
 def _epsilon(case: Case) -> bool:
-    """A ratio close to 1 that is the same along each row, or over all."""
+    """A ratio close to 1 that is the same along an axis."""
     if not (case.ref != 0).all() or not case.ref.ndim:
         return False
     ratio = case.got / case.ref
-    return bool(0 < np.abs(ratio - 1).max() < 1e-2 and (np.ptp(ratio, axis=-1) < 1e-9).all())
+    constant = any((np.ptp(ratio, axis=axis) < 1e-9).all() for axis in range(ratio.ndim))
+    return bool(0 < np.abs(ratio - 1).max() < 1e-2 and constant)
+
+
+def _intermediate(case: Case) -> bool:
+    """got/ref is a value of the forward, to the power 1 or −1."""
+    got, ref = case.got, case.ref
+    if not ref.ndim or not (ref != 0).all() or not (got != 0).all():
+        return False
+    ratio = got / ref
+
+    def fits(value: np.ndarray) -> bool:
+        try:
+            value = np.broadcast_to(value, ratio.shape)
+        except ValueError:
+            return False
+        usable = np.isfinite(value).all() and (value != 0).all() and np.ptp(value) > 0
+        return bool(usable and (close(ratio, value) or close(ratio * value, value / value)))
+
+    return any(fits(value) or (value.ndim == ratio.ndim - 1 and fits(value[..., None])) for value in case.tools.values)
 
 
 def _wrong_axis(case: Case) -> bool:
@@ -235,13 +278,12 @@ def _wrong_axis(case: Case) -> bool:
     return got.size > 1 and not np.ptp(got) and abs(got.flat[0] - ref.sum()) <= 1e-9 * np.abs(ref).sum()
 
 
-SIGNATURES: list[tuple[str, str, Callable[[Case], bool]]] = [
+Signature = tuple[str, str, Callable[[Case], bool]]
+EXACT: list[Signature] = [
     ("transposed", "is the transpose of what is expected", _transposed),
     ("swapped-cotangents", "is the cotangent of another argument", _swapped),
     ("wrong-reduction-axis", "is summed over its own axis too", _wrong_axis),
     ("single-example", "is the contribution of one example; expected the sum over all", _single_example),
-    ("derivative-at-output", "has the slope at φ(x) where that at x is due", _at_output),
-    ("derivative-at-input", "has a slope written for the output, given the input", _at_input),
     ("jacobian-diagonal-only", "keeps only the diagonal of the Jacobian", _diagonal_only),
     ("missing-one-hot", "is wrong at the labels only", _one_hot),
     ("scatter-overwrites", "is wrong only where an index is repeated: set where it should add", _scatter),
@@ -251,6 +293,10 @@ SIGNATURES: list[tuple[str, str, Callable[[Case], bool]]] = [
         "is right for the reversed kernel: a correlation where a convolution is due",
         _flipped_kernel,
     ),
+]
+PATTERNS: list[Signature] = [
+    ("swapped-cotangents", "is the cotangent of another argument", _copied),
+    ("missing-factor", "is too large or too small by a value that the forward computes", _intermediate),
     ("wrong-mask", "is wrong on one side of a condition only", _mask),
     ("wrong-epsilon-or-ddof", "has a ratio to the truth that is nearly 1 and the same along each row", _epsilon),
 ]
@@ -259,23 +305,35 @@ SIGNATURES: list[tuple[str, str, Callable[[Case], bool]]] = [
 def updated_weights(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | None:
     """Before the laws are judged: this mistake is quadratic in dy."""
     name, path = _names(subject, probes, i)
-    if all(_updated_weights(case) for case in _cases(subject, probes, i)):
+    if all(_updated_weights(case) for case in _cases(tools_for(subject, probes), probes, i)):
         text = "is the cotangent at weights that are already updated: the error is proportional to the learning rate"
         return Finding(name, path, "updated-weights", text)
     return None
 
 
-def _cases(subject: Subject, probes: Sequence[Probe], i: int) -> list[Case]:
+def rank_assumption(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | None:
+    """Right in the first draw, where ``*B`` is one axis, and wrong in one where it is two."""
+    ranks = [[np.ndim(leaf) for leaf in jax.tree.leaves(p.draw.args)] for p in probes]
+    wrong = [any(row[i] > 1 for row in p.excess) for p in probes]
+    if wrong[0] or any(bad and rank == ranks[0] for bad, rank in zip(wrong, ranks, strict=True)):
+        return None
+    name, path = _names(subject, probes, i)
+    return Finding(name, path, "rank-assumption", "is right for arrays of one rank and wrong for another")
+
+
+def _cases(tools: Sequence[Tools], probes: Sequence[Probe], i: int) -> list[Case]:
     """Every probe and cotangent in which the leaf is wrong and larger than one element."""
-    cases = [Case(subject, p, k, i) for p in probes for k in range(len(p.dys))]
+    cases = [Case(tool, p, k, i) for tool, p in zip(tools, probes, strict=True) for k in range(len(p.dys))]
     return [case for case in cases if case.wrong.any() and case.ref.size > 1] or cases
 
 
-def explain(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | None:
+def explain(
+    subject: Subject, tools: Sequence[Tools], probes: Sequence[Probe], i: int, signatures: Sequence[Signature]
+) -> Finding | None:
     """The first hypothesis that explains leaf i on every probe where it is wrong."""
     name, path = _names(subject, probes, i)
-    cases = _cases(subject, probes, i)
-    for mistake, text, holds in SIGNATURES:
+    cases = _cases(tools, probes, i)
+    for mistake, text, holds in signatures:
         if all(holds(case) for case in cases):
             return Finding(name, path, mistake, text)
     return None
@@ -287,12 +345,19 @@ def explain_shape(name: str, path: str, got: np.ndarray, ref: np.ndarray, others
         chosen for n in range(1, got.ndim) for chosen in itertools.combinations(range(got.ndim), n)
         if close(got.sum(axis=chosen), ref)
     ]  # fmt: skip
+    if close(got, ref):  # here it is right: it was wrong in another draw
+        return Finding(
+            name, path, "rank-assumption", "is right for arrays of one rank and of the wrong shape for another"
+        )
+    # sums of the same contributions over whichever axes have one grand total
+    elsewhere = got.ndim == ref.ndim == 1 and got.size > 1 and close(got.sum(), ref.sum())
     kept = got.size == ref.size and close(got.reshape(ref.shape), ref)
     checks = [
         ("transposed", "is the transpose of what is expected", got.ndim == 2 and close(got.T, ref)),
         ("wrong-reduction-axis", "has an axis of one that a sum kept", kept and got.ndim != ref.ndim),
         ("missing-broadcast-sum", "is not summed over an axis that the argument was broadcast along", bool(axes)),
         ("swapped-cotangents", "is the cotangent of another argument", any(close(got, other) for other in others)),
+        ("wrong-reduction-axis", "is summed over another axis than it was broadcast along", elsewhere),
     ]
     text = f"has shape {got.shape}, expected {ref.shape}: it "
     return next((Finding(name, path, mistake, text + says) for mistake, says, holds in checks if holds), None)

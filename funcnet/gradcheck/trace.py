@@ -1,4 +1,4 @@
-"""The forward as a graph, run again with the gradient through any edge scaled. The one module that touches jaxprs.
+"""The forward as a graph, run again with the gradient through any edge scaled, or with wrong local derivatives.
 
 An edge is an operand of an equation. Scaling what flows back through it, and nothing of what flows forward, tells
 which part of the derivative goes that way.
@@ -6,21 +6,28 @@ which part of the derivative goes that way.
 
 from __future__ import annotations
 
-import linecache
 import math
-from collections.abc import Callable
+from collections import ChainMap, defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend import core
 
-# Calls whose inside is part of the graph; custom derivatives are, where that leaves the derivative as it is.
-CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr"}
-REACH = 8  # how far back a bridge goes: a sigmoid that is written out has four steps
-CUSTOM = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
+from .program import Hooks, Line, Program, Step, counts, evaluate, program_of
+from .program import traced_once as traced_once
+from .rules import wrong_rules
+from .surrogates import WrongRule
+
+# Run once or twice and compiled each time: as in -O0. Only the CPU knows these options, so only there.
+COMPILE_FAST = (
+    {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    if jax.default_backend() == "cpu"
+    else None
+)
+CHUNK = 64  # so many rows are mapped over at once: memory is bounded, and one compilation serves any number of rows
 
 
 class Edge(NamedTuple):
@@ -28,24 +35,150 @@ class Edge(NamedTuple):
 
     primitive: str
     operand: int
-    file: str | None
-    line: int | None
-    source: str | None
+    line: Line
     literal: float | None
     in_loop: bool
+    value: int
+    only: str | None = None
+    """Of an operand that is the same in every turn of a loop: in which turn alone the gradient flows where this, an
+    edge of its own that follows the operand's, is scaled by 0."""
 
 
-class Graph(NamedTuple):
-    """A traced forward: its edges, and ``run(scales, *floats)``, which scales the gradient through each.
+class Graph:
+    """A traced forward: its edges, and its VJP with each of them scaled.
 
-    ``bridges`` are the results of equations that an earlier value of the same shape leads to, and
-    ``run_bridged(switches, *floats)`` lets the gradient jump over what lies between: as if its slope were 1.
+    ``shared``: edges that need one c together, and in whose c the VJP is not affine: those of a loop, and those that
+    one position of the source stands for several times. ``rule``: the number of a wrong rule that is in force.
     """
 
-    edges: list[Edge]
-    run: Callable[..., Any]
-    bridges: list[Edge]
-    run_bridged: Callable[..., Any]
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        floats: Sequence[Any],
+        file: str | None,
+        inline_custom: bool = True,
+        rule: int | None = None,
+    ):
+        self.program = program_of(f, floats, file, inline_custom)
+        self.rule = None if rule is None else wrong_rules(self.program)[rule]
+        self.edges: list[Edge] = []
+        self.numbers: dict[tuple[int, int], int] = {}
+        self._number(self.program, frozenset(), in_loop=False)
+        self.shared = [(i,) for i, edge in enumerate(self.edges) if edge.in_loop] + self._repeated()
+        self._mapped = jax.jit(jax.vmap(self._vjps, (0, None, None)), compiler_options=COMPILE_FAST)
+
+    def vjps(self, rows: np.ndarray, dys: Sequence[Any], floats: Sequence[Any]) -> np.ndarray:
+        """For each row, a scale for every edge: the VJP for all cotangents as one vector."""
+        return _in_chunks(self._mapped, rows, 1.0, min(CHUNK, len(self.edges) + 1), dys, floats)
+
+    def _vjps(self, scales, dys, floats):
+        def operand(step, number, value, turn):
+            edge = self.numbers.get((step.outs[0], number))
+            if edge is None:
+                return value
+            scale = scales[edge]
+            if turn is not None and edge + 1 < len(self.edges) and self.edges[edge + 1].only:
+                first, last = turn
+                scale = scale * jnp.where(first, 1, scales[edge + 1]) * jnp.where(last, 1, scales[edge + 2])
+            return _scaled(value, scale)
+
+        def result(number, env):
+            if self.rule is None or self.rule.value != number:
+                return env[number]
+            return _bridged(env[number], self.rule.surrogate(ChainMap(env, later)), jnp.ones(()))
+
+        later = {} if self.rule is None else _constants(self.program, floats)
+        return _pulled(self.program, Hooks(operand, result), dys, floats)
+
+    def _number(self, program: Program, fixed: frozenset[int], in_loop: bool) -> None:
+        """Identical operands (c·c) are one edge; constants and integers are none."""
+        for step in program.steps:
+            for body in step.bodies:  # before its own operands: the line inside says more than that of the loop
+                if step.primitive == "scan":
+                    self._number(body, frozenset(body.inputs[: counts(step)[0]]), in_loop=True)
+                else:
+                    self._number(body, frozenset(), in_loop)
+            operands = [n for n in dict.fromkeys(step.ins) if program.is_float(n) and n not in program.constants]
+            for n in operands:
+                edge = Edge(step.primitive, step.ins.index(n), step.line, _literal(step, program), in_loop, n)
+                self.numbers[step.outs[0], n] = len(self.edges)
+                self.edges.append(edge)
+                if n in fixed:
+                    self.edges += [edge._replace(only="first"), edge._replace(only="last")]
+
+    def _repeated(self) -> list[tuple[int, ...]]:
+        places = defaultdict(list)
+        for i, edge in enumerate(self.edges):
+            if not edge.only:
+                places[edge.line.place, edge.primitive, edge.operand].append(i)
+        return [tuple(group) for group in places.values() if len(group) > 1]
+
+
+class Misderived:
+    """A traced forward in which the derivative of single steps can be exchanged for a wrong one."""
+
+    def __init__(self, program: Program, chosen: Sequence[int]):
+        found = wrong_rules(program)
+        self.program = program
+        self.rules: list[WrongRule] = [found[k] for k in chosen if k < len(found)]
+        self._mapped = jax.jit(jax.vmap(self._vjps, (0, None, None)), compiler_options=COMPILE_FAST)
+
+    def vjps(self, dys: Sequence[Any], floats: Sequence[Any]) -> np.ndarray:
+        """For each wrong rule the VJP for all cotangents as one vector."""
+        rows = np.eye(len(self.rules))
+        return _in_chunks(self._mapped, rows, 0.0, min(CHUNK, len(rows)), dys, floats)
+
+    def _vjps(self, switches, dys, floats):
+        at = defaultdict(list)
+        for k, rule in enumerate(self.rules):
+            at[rule.value].append((k, rule))
+
+        def result(number, env):
+            value, env = env[number], ChainMap(env, later)
+            slopes = defaultdict(list)
+            for k, rule in at[number]:
+                if rule.slope is None:
+                    value = _bridged(value, rule.surrogate(env), switches[k])
+                else:
+                    slopes[rule.start].append((switches[k], rule.slope(env)))
+            for start, found in slopes.items():  # of all of them at most one is switched on: their sum is that one
+                slope = sum(switch * slope for switch, slope in found)
+                value = _bridged(value, slope * env[start], sum(switch for switch, _ in found))
+            return value
+
+        later = _constants(self.program, floats)
+        return _pulled(self.program, Hooks(result=result), dys, floats)
+
+
+def values_of(program: Program, floats: Sequence[Any]) -> list[np.ndarray]:
+    """Every float value outside loops that the program computes."""
+    run = jax.jit(lambda *values: list(_constants(program, values).values()), compiler_options=COMPILE_FAST)
+    return [np.asarray(value) for value in run(*floats)]
+
+
+def _constants(program: Program, floats: Sequence[Any]) -> dict[int, Any]:
+    """The same by number, with no gradient to them."""
+    found = {}
+
+    def result(number, env):
+        found[number] = lax.stop_gradient(env[number])
+        return env[number]
+
+    evaluate(program, [lax.stop_gradient(value) for value in floats], Hooks(result=result))
+    own = [n for step in program.steps for n in step.outs if program.is_float(n)]
+    return {n: found[n] for n in own}
+
+
+def _in_chunks(mapped, rows: np.ndarray, rest: float, size: int, dys, floats) -> np.ndarray:
+    filled = np.full((-len(rows) % size, rows.shape[1]), rest)
+    padded = np.vstack([rows, filled])
+    found = [np.asarray(mapped(padded[at : at + size], dys, floats)) for at in range(0, len(padded), size)]
+    return np.concatenate(found)[: len(rows)]
+
+
+def _pulled(program: Program, hooks: Hooks, dys: Sequence[Any], floats: Sequence[Any]):
+    _, pull = jax.vjp(lambda *values: evaluate(program, values, hooks), *floats)
+    return jnp.concatenate([leaf.ravel() for dy in dys for leaf in pull(jax.tree.leaves(dy))])
 
 
 @jax.custom_jvp
@@ -73,147 +206,12 @@ def _bridged_jvp(primals, tangents):
     return v, (1 - s) * tangents[0] + s * tangents[1]
 
 
-def traced_once(f: Callable[..., Any], args: list[Any]) -> Callable[..., Any]:
-    """``f`` as its jaxpr, still run op by op: a loop inside is then compiled once, and not at every call.
-
-    A function that cannot be traced, as it looks at values, comes back as it is.
-    """
-    try:
-        closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
-    except jax.errors.JAXTypeError:
-        return f
-    run, structure = core.jaxpr_as_fun(closed), jax.tree.structure(shape)
-    return lambda *values: jax.tree.unflatten(structure, run(*values))
-
-
-def trace(f: Callable[..., Any], floats: list[Any], file: str | None, inline_custom: bool = True) -> Graph:
-    """The graph of ``f(*floats)``; lines are those of ``file`` where there are any."""
-    closed, shape = jax.make_jaxpr(f, return_shape=True)(*floats)
-    out_tree = jax.tree.structure(shape)
-    edges: dict[int, Edge] = {}
-    bridges: dict[int, Edge] = {}
-
-    def interpret(values, scale=None, bridge=None):
-        walk = _Walk(scale, bridge, inline_custom)
-        return jax.tree.unflatten(out_tree, walk.run(closed.jaxpr, closed.consts, values, in_loop=False))
-
-    def record_edge(index, eqn, operand, value, in_loop):
-        edges[index] = _edge(eqn, operand, in_loop, file)
-        return value
-
-    def record_bridge(index, eqn, value, earlier):
-        bridges[index] = _edge(eqn, 0, False, file)
-        return value
-
-    jax.eval_shape(lambda *values: interpret(values, record_edge, record_bridge), *floats)
-
-    def run(scales, *values):
-        return interpret(values, lambda index, eqn, operand, value, in_loop: _scaled(value, scales[index]))
-
-    def run_bridged(switches, *values):
-        return interpret(values, None, lambda index, eqn, value, earlier: _bridged(value, earlier, switches[index]))
-
-    return Graph(list(_in_order(edges)), run, list(_in_order(bridges)), run_bridged)
-
-
-def _in_order(found: dict[int, Edge]) -> list[Edge]:
-    return [found[i] for i in range(len(found))]
-
-
-class _Walk:
-    """Evaluates a jaxpr, passing every differentiable operand through ``scale`` and every result through ``bridge``
-    with each of the values before it; both are numbered as they are met."""
-
-    def __init__(self, scale: Callable[..., Any] | None, bridge: Callable[..., Any] | None, inline_custom: bool):
-        self.scale, self.next = scale, 0
-        self.bridge, self.next_bridge = bridge, 0
-        self.calls = CALLS | CUSTOM if inline_custom else CALLS
-
-    def run(self, jaxpr, consts, args, in_loop: bool) -> list[Any]:
-        env: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
-        before: dict[Any, list[Any]] = {}
-        for eqn in jaxpr.eqns:
-            values = [v.val if isinstance(v, core.Literal) else env[v] for v in eqn.invars]
-            outs = self.equation(eqn, values, in_loop)
-            if len(outs) == 1:
-                outs = [self.bridged(eqn, outs[0], env, before)]
-            env.update(zip(eqn.outvars, outs, strict=True))
-        return [v.val if isinstance(v, core.Literal) else env[v] for v in jaxpr.outvars]
-
-    def equation(self, eqn, values, in_loop: bool) -> list[Any]:
-        name = eqn.primitive.name
-        if name in self.calls:
-            inner = eqn.params[self.calls[name]]
-            return self.run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values, in_loop)
-        if name == "scan":
-            return self.scan(eqn, values)
-        values = self.scaled_operands(eqn, values, in_loop)
-        outs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
-        return list(outs) if eqn.primitive.multiple_results else [outs]
-
-    def scaled_operands(self, eqn, values, in_loop: bool) -> list[Any]:
-        """Identical operands (c·c) are one edge; literals and integers are none."""
-        scale = self.scale
-        if scale is None:
-            return values
-        scaled: dict[Any, Any] = {}
-        result = []
-        for operand, (v, value) in enumerate(zip(eqn.invars, values, strict=True)):
-            if isinstance(v, core.Literal) or not jnp.issubdtype(v.aval.dtype, jnp.floating):
-                result.append(value)
-                continue
-            if v not in scaled:
-                scaled[v] = scale(self.next, eqn, operand, value, in_loop)
-                self.next += 1
-            result.append(scaled[v])
-        return result
-
-    def bridged(self, eqn, value, env, before) -> Any:
-        """The result, with a bridge from each value of its shape that led to it, the nearest first, REACH at most."""
-        out, bridge = eqn.outvars[0], self.bridge
-        if bridge is None or not jnp.issubdtype(out.aval.dtype, jnp.floating):
-            return value
-        near = [v for v in eqn.invars if not isinstance(v, core.Literal) and v.aval.shape == out.aval.shape]
-        near = [v for v in near if v.aval.dtype == out.aval.dtype]
-        reached = list(dict.fromkeys([*near, *(u for v in near for u in before.get(v, []))]))[:REACH]
-        before[out] = reached
-        for earlier in reached:
-            value = bridge(self.next_bridge, eqn, value, env[earlier])
-            self.next_bridge += 1
-        return value
-
-    def scan(self, eqn, values) -> list[Any]:
-        """The loop again, with one scale for each edge of its body, the same in every turn."""
-        p = eqn.params
-        inner = getattr(p["jaxpr"], "jaxpr", p["jaxpr"])
-        # what is scanned over has an axis more outside than inside; the names of the counts differ among versions
-        carried = sum(v.aval.ndim == b.aval.ndim for v, b in zip(eqn.outvars, inner.outvars, strict=True))
-        fixed = sum(v.aval.ndim == b.aval.ndim for v, b in zip(eqn.invars, inner.invars, strict=True)) - carried
-        consts, carry, xs = values[:fixed], values[fixed : fixed + carried], values[fixed + carried :]
-        first, first_bridge = self.next, self.next_bridge
-
-        def body(carry, x):
-            self.next, self.next_bridge = first, first_bridge  # a body may be traced more than once
-            outs = self.run(inner, getattr(p["jaxpr"], "consts", ()), [*consts, *carry, *x], in_loop=True)
-            return outs[:carried], outs[carried:]
-
-        carry, ys = lax.scan(body, list(carry), list(xs), length=p["length"], reverse=p["reverse"])
-        return [*carry, *ys]
-
-
-def _edge(eqn, operand: int, in_loop: bool, file: str | None) -> Edge:
-    frames = getattr(eqn.source_info.traceback, "frames", None) or []
-    own = [f for f in frames if f.file_name == file] or [f for f in frames if "/jax/" not in f.file_name]
-    file, line = (own[0].file_name, own[0].line_num) if own else (None, None)
-    source = linecache.getline(own[0].file_name, own[0].line_num).strip() if own else None
-    return Edge(eqn.primitive.name, operand, file, line, source, _literal(eqn), in_loop)
-
-
-def _literal(eqn) -> float | None:
+def _literal(step: Step, program: Program) -> float | None:
     """The constant by which a product, a quotient or a power scales the gradient; NaN where its value is not known."""
-    if eqn.primitive.name == "integer_pow":
-        return float(eqn.params["y"])
-    if eqn.primitive.name not in ("mul", "div"):
+    if step.primitive == "integer_pow":
+        return float(step.params["y"])
+    if step.primitive not in ("mul", "div"):
         return None
-    known = [float(v.val) for v in eqn.invars if isinstance(v, core.Literal) and np.ndim(v.val) == 0]
-    return known[0] if known else math.nan if any(not v.aval.shape for v in eqn.invars) else None
+    scalars = [program.constants[n] for n in step.ins if n in program.constants and not program.types[n].shape]
+    known = [float(value) for value in scalars if not isinstance(value, jax.core.Tracer)]
+    return known[0] if known else math.nan if any(not program.types[n].shape for n in step.ins) else None
