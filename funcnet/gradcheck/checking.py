@@ -16,6 +16,7 @@ from .compiled import compiled_probe, cotangent_name
 from .decision import Malformed, Probe
 from .drawing import Inputs, inputs_for, sizes_of
 from .inputs import Draw
+from .paths import Paths
 from .reference import draw_cotangent, float_leaves
 from .report import Element, Finding, Report
 from .subject import InputError, Subject, as_subject, cast, is_float
@@ -86,17 +87,29 @@ def _casts_down(subject: Subject, draw: Draw) -> bool:
 
 def _probed(subject: Subject, draws: list[Draw], quick: bool) -> tuple[list[Probe], list[Finding]]:
     """The probes, and what is wrong with the laws of the cotangent. Raises Malformed."""
-    probes = [decision.probe(subject, draws[0])]
+    probes = [_probe(subject, draws[0])]
     if draws[0].domain == "given arrays" and not probes[0].agrees:
         probes = [kinks.excuse(subject, probes[0])]
     laws = decision.law_findings(subject, probes[0])
     if not probes[0].agrees:
-        return probes + [decision.probe(subject, draw) for draw in draws[1:2]], laws
+        return probes + [_probe(subject, draw) for draw in draws[1:2]], laws
     for draw in () if quick else draws[1:]:
-        probes.append(compiled_probe(subject, draw) or decision.probe(subject, draw))
+        probes.append(compiled_probe(subject, draw, probes[0].vanished) or _probe(subject, draw))
         if not probes[-1].agrees:
             break  # what fails at size 1 alone says little of what fails at every size
     return probes, laws
+
+
+def _probe(subject: Subject, draw: Draw) -> Probe:
+    """An eager probe. What is zero by cancellation is told by the size of the parts that cancel. Raises Malformed."""
+    p = decision.probe(subject, draw)
+    suspects = p.tiny()
+    paths = Paths(subject, [p]) if suspects else None
+    if paths is None or not paths.has_graph:
+        return p
+    sizes = {i: np.abs(paths.parts[:, paths.leaf == i]).max(initial=0) for i in suspects}
+    peaks = {i: max(np.abs(d[i]).max(initial=0) for d in (*p.refs, *p.gots)) for i in suspects}
+    return p.without(i for i in suspects if peaks[i] <= decision.ABSOLUTE * sizes[i])
 
 
 def _beyond_the_derivation(
@@ -107,23 +120,26 @@ def _beyond_the_derivation(
     The arithmetic is that of ``as_given``; what computes in float32 has none in float64.
     """
     first = given.draws[0]
-    at_kinks, conventions = kinks.kink_findings(subject, first)
+    leaves, vanished = float_leaves(first.args), probes[0].vanished
+    zero = {cotangent_name(subject, leaves[i]) for i in vanished}
+    at_kinks, conventions = kinks.kink_findings(subject, first, vanished)
     if at_kinks:
         return report.but("wrong", at_kinks)
     tried = (*((jnp.float64,) if subject is as_given else ()), *dtypes)
-    judged = {jnp.dtype(dtype).name: arithmetic.judge(as_given, first, dtype) for dtype in tried}
+    judged = {jnp.dtype(dtype).name: arithmetic.judge(as_given, first, dtype, zero) for dtype in tried}
     malformed, imprecise, compiler, notes = (
         [item for one in judged.values() for item in getattr(one, field)]
         for field in ("malformed", "imprecise", "compiler", "notes")
     )
     runs = dtypes and "jit" in judged[jnp.dtype(dtypes[0]).name].ulps
     if given.rows and runs and not arithmetic.too_large(as_given, given.rows, dtypes[0]):
-        compiler += arithmetic.rows_disagree(as_given, given.rows, dtypes[0])
+        compiler += arithmetic.rows_disagree(as_given, given.rows, dtypes[0], zero)
         report = report.but(probes=(f"{sizes_of(given.rows)} under jit in {jnp.dtype(dtypes[0]).name}",))
     adequate = adequacy.adequacy(subject, probes)
+    nothing = [f"{name} is zero by cancellation, and only rounding is left to compare" for name in sorted(zero)]
     missed = [f"the probes would not have seen {mutant}" for mutant in adequate.survivors]
     report = dataclasses.replace(
-        report.but(notes=[*conventions, *notes, *missed]),
+        report.but(notes=[*conventions, *notes, *nothing, *missed]),
         adequacy=adequate.share,
         ulps={name: one.ulps for name, one in judged.items()},
     )

@@ -77,7 +77,7 @@ def shape_of_y(subject: Subject, args: tuple[Any, ...]) -> Any:
         return subject.fwd(*args)[0]
 
 
-def compiled_probe(subject: Subject, draw: Draw) -> Probe | None:
+def compiled_probe(subject: Subject, draw: Draw, vanished: frozenset[int]) -> Probe | None:
     """A probe whose two sides are compiled, which is faster; None unless they agree: compiled code blames nobody.
 
     Forward and backward are one program and the reference another, so that no error of the compiler is in both.
@@ -94,5 +94,6 @@ def compiled_probe(subject: Subject, draw: Draw) -> Probe | None:
     gots, refs = ([np.asarray(side[name]) for name in names] for side in sides)
     allowed = allowed_error(refs, [0.0] * len(refs))
     excess = [ratio(np.abs(got - ref), a) for got, ref, a in zip(gots, refs, allowed, strict=True)]
-    right = all(np.isfinite(ref).all() for ref in refs) and max(excess, default=0) <= 1
-    return Probe(draw._replace(args=args), y, None, [dy], [refs], [gots], [excess]) if right else None
+    found = Probe(draw._replace(args=args), y, None, [dy], [refs], [gots], [excess])
+    found = found.without(vanished & set(found.tiny()))
+    return found if found.agrees and all(np.isfinite(ref).all() for ref in refs) else None

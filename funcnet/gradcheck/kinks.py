@@ -64,8 +64,11 @@ def excuse(subject: Subject, p: Probe) -> Probe:
     return p
 
 
-def kink_findings(subject: Subject, draw: Draw) -> tuple[list[Finding], list[str]]:
-    """What is wrong at exact zeros and at ties, and by which convention the backward chooses there."""
+def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[list[Finding], list[str]]:
+    """What is wrong at exact zeros and at ties, and by which convention the backward chooses there.
+
+    The leaves in ``but`` are zero by cancellation, and not looked at.
+    """
     f, floats = reference.of_floats(subject.primal, draw.args)
     if not reference.primitives(f, floats) & KINKED:
         return [], []
@@ -87,6 +90,8 @@ def kink_findings(subject: Subject, draw: Draw) -> tuple[list[Finding], list[str
             continue
         for i, (leaf, got) in enumerate(zip(float_leaves(args), gots, strict=True)):
             where = subject.arguments[leaf.argument], leaf.path
+            if i in but:
+                continue
             if text := _fault(around, i, got, kind):
                 found.append(Finding(*where, "wrong-mask", text))
             elif convention := _convention(around, i, got, kind):

@@ -109,6 +109,33 @@ def test_a_wrong_derivative_inside_the_forward_is_not_blamed_on_the_rule():
     assert "the forward calls square, whose own derivative may be wrong" in report.notes[0]
 
 
+def before_batch_norm(spoil=lambda db: db):
+    """A bias before batch norm: its gradient is zero, as the parts of it cancel."""
+
+    def fwd(x, w, b):
+        z = x @ w + b[None]
+        c = z - z.mean(axis=0, keepdims=True)
+        s = jnp.sqrt((c * c).mean(axis=0, keepdims=True) + 1e-5)
+        return c / s, (x, w, c / s, s)
+
+    def bwd(residuals, dy):
+        x, w, h, s = residuals
+        dz = (dy - dy.mean(axis=0, keepdims=True) - h * (dy * h).mean(axis=0, keepdims=True)) / s
+        return dz @ w.T, x.T @ dz, spoil(dz.sum(axis=0))
+
+    return Rule(fwd, bwd)
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_gradient_that_is_zero_by_cancellation(seed):
+    report = gradcheck.check(before_batch_norm(), "N I", "I O", "O", seed=seed)
+    assert report.verdict == "correct"
+    assert "db is zero by cancellation, and only rounding is left to compare" in report.notes
+    assert report.adequacy < 1
+    wrong = gradcheck.check(before_batch_norm(lambda db: db + 1e-9), "N I", "I O", "O", seed=seed)
+    assert (wrong.verdict, wrong.findings[0].argument) == ("wrong", "b")
+
+
 def test_custom_vjp_is_compared_with_its_primal():
     f = jax.custom_vjp(lambda x, w: jnp.sin(x) * w)
     f.defvjp(lambda x, w: (jnp.sin(x) * w, (x, w)), lambda r, dy: (dy * jnp.cos(r[0]) * r[1], dy * jnp.sin(r[0])))
