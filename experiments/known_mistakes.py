@@ -18,12 +18,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from funcnet import Rule, gradcheck
+from funcnet import gradcheck
 from funcnet.gradcheck import Finding, Report
+from funcnet.gradcheck.drawing import inputs_for
+from funcnet.gradcheck.reference import draw_cotangent
+from funcnet.gradcheck.subject import as_subject, cast
 from funcnet.progress import step_progress
 
 from . import harness, mistakes, pictures
@@ -88,29 +92,27 @@ def some() -> list[Published]:
 
 
 def judge(entry: Published, seed: int) -> Judged:
-    """Both backwards through the checker; what the wrong one is called with is kept, for the picture."""
-    calls: list[tuple[Any, Any]] = []
-
-    def remembering(residuals: Any, dy: Any) -> Any:
-        calls.append((residuals, dy))
-        return entry.bwd(residuals, dy)
-
+    """Both backwards through the checker, and both on its first inputs, for the picture."""
     start = time.perf_counter()
     right = gradcheck.check(entry.right, *entry.inputs, seed=seed)
-    published = gradcheck.check(Rule(entry.right.fwd, remembering), *entry.inputs, seed=seed, name=entry.name)
+    published = gradcheck.check(entry.wrong, *entry.inputs, seed=seed, name=entry.name)
     seconds = time.perf_counter() - start
-    # the first call is in float64; arithmetic that is imprecise shows in the last, in float32
-    call = calls[-1 if entry.verdict == "imprecise" else 0]
     argument = published.findings[0].argument if published.findings else ""
     names = list(inspect.signature(entry.right.fwd).parameters)
     i = names.index(argument) if argument in names else 0
     with jax.enable_x64(True):
-        got, expected = (np.asarray(bwd(*call)[i], np.float64).ravel() for bwd in (entry.bwd, entry.right.bwd))
+        subject = as_subject(entry.right)
+        args = inputs_for(subject, entry.right, entry.inputs, None, {}, {}, seed).draws[0].args
+        dtype = jnp.float32 if entry.verdict == "imprecise" else jnp.float64
+        y, residuals = entry.right.fwd(*cast(args, dtype))
+        dy = draw_cotangent(y, np.random.default_rng(seed))
+        got, expected = (np.asarray(bwd(residuals, dy)[i], np.float64).ravel() for bwd in (entry.bwd, entry.right.bwd))
     return Judged(entry, right, published, got, expected, seconds)
 
 
 def table(judged: list[Judged]) -> Table:
-    shown = Table("found in", "what was published", "verdict", Column("mistake, and the line it is on", no_wrap=True))
+    line_too = Column("mistake, and the line it is on", no_wrap=True, overflow="ellipsis", max_width=44)
+    shown = Table(Column("found in", min_width=9), Column("what was published", min_width=30), "verdict", line_too)
     shown.box, shown.pad_edge = None, False
     for row in judged:
         line = f"\n{row.finding.line}: {row.finding.source}" if row.finding and row.finding.source else ""

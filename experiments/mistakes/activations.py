@@ -27,7 +27,10 @@ def sigmoid_bwd(residuals, da):
 sigmoid = Rule(sigmoid_fwd, sigmoid_bwd)
 
 
-@published("002", "dsigmoid(v) = v(1 − v), called with the input of sigmoid", sigmoid, "derivative-at-input")
+@published(
+    "002", "dsigmoid(v) = v(1 − v), called with the input of sigmoid", sigmoid, "derivative-at-input",
+    "a = 1 / (1 + jnp.exp(-z))",
+)  # fmt: skip
 def sigmoid_slope_at_input(residuals, da):
     z, _ = residuals
     return (da * z * (1 - z),)
@@ -67,7 +70,9 @@ def tanh_bwd(residuals, da):
 tanh = Rule(tanh_fwd, tanh_bwd)
 
 
-@published("002", "dtanh(v) = 1 − tanh²(v), called with the output of tanh", tanh, "derivative-at-output")
+@published(
+    "002", "dtanh(v) = 1 − tanh²(v), called with the output of tanh", tanh, "derivative-at-output", "a = jnp.tanh(z)"
+)
 def tanh_slope_at_output(residuals, da):
     (a,) = residuals
     return (da * (1 - jnp.tanh(a) ** 2),)

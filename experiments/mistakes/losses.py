@@ -32,7 +32,10 @@ def mse_bwd(residuals, dloss):
 mse = Rule(mse_fwd, mse_bwd)
 
 
-@published("001", "2(a − y)/N, where the loss is a mean over N·K elements", mse, "missing-mean-divisor")
+@published(
+    "001", "2(a − y)/N, where the loss is a mean over N·K elements", mse, "missing-mean-divisor",
+    "loss = jnp.mean((a - y) ** 2)",
+)  # fmt: skip
 def mse_divided_by_rows(residuals, dloss):
     a, y = residuals
     da = dloss * 2 * (a - y) / y.shape[0]
@@ -112,7 +115,7 @@ def cost_input_without_slope(residuals, dcost):
     return da @ w.T, x.T @ dz, dz.sum(axis=0), dy
 
 
-@published("000", "1/N in ∇A, and again in ∂W and ∂B", cost, "extra-mean-divisor")
+@published("000", "1/N in ∇A, and again in ∂W and ∂B", cost, "extra-mean-divisor", "cost = jnp.mean(losses)")
 def cost_averaged_twice(residuals, dcost):
     x, w, _, y = residuals
     _, dz, dy = _cost_gradients(residuals, dcost)
@@ -140,7 +143,10 @@ cross_entropy = Rule(cross_entropy_fwd, cross_entropy_bwd)
 FAR = (1000 * np.random.default_rng(0).normal(size=(5, 7)), np.arange(5))  # where softmax is 0 or 1 to the last digit
 
 
-@published("000", "softmax after −y/a, with the slope of sigmoid", cross_entropy, "jacobian-diagonal-only")
+@published(
+    "000", "softmax after −y/a, with the slope of sigmoid", cross_entropy, "jacobian-diagonal-only",
+    "log_a = shifted - jnp.log(jnp.exp(shifted).sum(axis=1, keepdims=True))",
+)  # fmt: skip
 def cross_entropy_slope_of_sigmoid(residuals, dloss):
     _, a, y = residuals
     da = -dloss / y.shape[0] * y / a

@@ -49,6 +49,7 @@ MISTAKES = [
     (lambda dx, dg, r, dy: (dx, None), "gain", "wrong-structure"),
     (lambda dx, dg, r, dy: (dx, dg[:-1]), "gain", "wrong-shape"),
     (lambda dx, dg, r, dy: (dx, dg[None]), "gain", "wrong-reduction-axis"),
+    (lambda dx, dg, r, dy: (dx, dg.sum()), "gain", "wrong-reduction-axis"),
     (lambda dx, dg, r, dy: (dx, dy * r[0]), "gain", "missing-broadcast-sum"),
     (lambda dx, dg, r, dy: (dx.astype(jnp.float32), dg), "x", "wrong-dtype"),
     (lambda dx, dg, r, dy: (dx @ dx, dg), "", "wrong-structure"),  # raises
@@ -65,6 +66,17 @@ def test_a_wrong_rule_is_wrong(change, argument, mistake):
     assert report.findings[0].mistake in str(report)
     with pytest.raises(AssertionError, match="WRONG"):
         gradcheck.assert_correct(changed(change))
+
+
+def test_where_no_name_fits_the_elements_speak():
+    spoiled = changed(lambda dx, dg, r, dy: (dx + 0.5 * jnp.sin(40 * dx * r[0]) * dx, dg))
+    report = gradcheck.check(spoiled, arrays := np.linspace(1, 2, 35).reshape(5, 7) ** 3, np.arange(1.0, 8.0))
+    assert "nonlinear-in-cotangent" in str(report)  # what cannot be linear is named so
+    spoiled = changed(lambda dx, dg, r, dy: (dx.at[3, 1].add(dy[3, 1]).at[0, 4].add(dy[1, 2]), dg))
+    report = gradcheck.check(spoiled, arrays, np.arange(1.0, 8.0))
+    assert "unexplained: 2 of its 35 elements are wrong" in str(report)
+    assert {element.name for element in report.elements[:2]} == {"dx[3, 1]", "dx[0, 4]"}
+    assert all(element.got != element.expected for element in report.elements[:2])
 
 
 def test_swapped_and_transposed():
