@@ -105,7 +105,7 @@ def judge(entry: Published, seed: int) -> Judged:
         args = inputs_for(subject, entry.right, entry.inputs, None, {}, {}, seed).draws[0].args
         dtype = jnp.float32 if entry.verdict == "imprecise" else jnp.float64
         y, residuals = entry.right.fwd(*cast(args, dtype))
-        dy = draw_cotangent(y, np.random.default_rng(seed))
+        dy = draw_cotangent(y, np.random.default_rng([seed, 3]))  # unlike the inputs, which [seed] would repeat
         got, expected = (np.asarray(bwd(residuals, dy)[i], np.float64).ravel() for bwd in (entry.bwd, entry.right.bwd))
     return Judged(entry, right, published, got, expected, seconds)
 

@@ -222,7 +222,7 @@ def _explained_shapes(subject: Subject, draw: Draw, malformed: Malformed) -> lis
         return malformed.findings
     args = cast(draw.args, jnp.float64)
     y, residuals = subject.fwd(*args)
-    dy = draw_cotangent(y, np.random.default_rng(draw.seed))
+    dy = draw_cotangent(y, np.random.default_rng([draw.seed, 3]))
     gots = [np.asarray(leaf) for leaf in float_cotangents(args, subject.bwd(residuals, dy))]
     _, (refs,) = reference.pull(subject.primal, args, [dy])
     named = {(f.argument, f.leaf): f for f in malformed.findings}
