@@ -22,7 +22,7 @@ def cotangent_name(subject: Subject, leaf: Leaf) -> str:
     return f"d{subject.arguments[leaf.argument]}{leaf.path}"
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=128)
 def hand(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
     """``(args, dy)``, packed, to the float leaves of y, of the residuals and of the cotangents, by name."""
 
@@ -43,7 +43,7 @@ def hand(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
     return run
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=128)
 def truth(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
     """``(args, dy)``, packed, to the reference of every cotangent, by name."""
 
@@ -56,13 +56,13 @@ def truth(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
     return run
 
 
-@functools.lru_cache(maxsize=2048)
+@functools.lru_cache(maxsize=256)
 def jitted(run: Callable[..., Any], mapped: tuple[int | None, ...] | None = None) -> Callable[..., Any]:
     """``run`` under jit, and within it under vmap over those of its arguments."""
     return jax.jit(run if mapped is None else jax.vmap(run, in_axes=mapped))
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=128)
 def value(subject: Subject, form: Hashable) -> Callable[..., Any]:
     """``args``, packed, to y."""
     return lambda *arrays: subject.fwd(*unpack(form, arrays))[0]

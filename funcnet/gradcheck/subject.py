@@ -108,7 +108,7 @@ def as_subject(target: Any, name: str | None = None) -> Subject:
         return _as_subject.__wrapped__(target, name, rule)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
 def _as_subject(target: Any, name: str | None, rule: tuple[Any, Any]) -> Subject:
     if isinstance(target, Layer):
         return from_layer(target, name)
