@@ -54,6 +54,16 @@ def judge(subject: Subject, draw: Draw, dtype: Any, but: Collection[str] = ()) -
     Those called in ``but`` are zero by cancellation: of them there is only rounding to compare, and it is not.
     Where the forward or autodiff of it does not run in that dtype there is nothing to compare, and nobody to blame.
     """
+    with _as_users_have_it(dtype):
+        return _judged(subject, draw, dtype, but)
+
+
+def _as_users_have_it(dtype: Any) -> Any:
+    """In narrow dtypes without x64: with it, an array that a rule makes without a dtype would be float64."""
+    return jax.enable_x64(jnp.dtype(dtype) == jnp.float64)
+
+
+def _judged(subject: Subject, draw: Draw, dtype: Any, but: Collection[str]) -> Arithmetic:
     named = jnp.dtype(dtype).name
     try:
         case = _case(subject, draw, dtype)
@@ -94,15 +104,22 @@ def _less(found: dict[str, Any], but: Collection[str]) -> dict[str, Any]:
 
 def rows_disagree(subject: Subject, draw: Draw, dtype: Any, but: Collection[str]) -> list[Finding]:
     """Whether jit changes the result on a draw with very many rows: some faults of compilers begin there."""
-    case = _case(subject, draw, dtype)
-    return _disagreements(case, _less(_eager(case), but), _jitted(case), "jit")
+    with _as_users_have_it(dtype):
+        case = _case(subject, draw, dtype)
+        return _disagreements(case, _less(_eager(case), but), _jitted(case), "jit")
 
 
 def _case(subject: Subject, draw: Draw, dtype: Any) -> _Case:
-    args = cast(draw.args, dtype)
+    args = jax.tree.map(_as_default, cast(draw.args, dtype))
     dy = draw_cotangent(shape_of_y(subject, args), np.random.default_rng([draw.seed, 5]))
     packed = pack((args, dy))
     return _Case(args, dy, packed, hand(subject, packed.form))
+
+
+def _as_default(leaf: Any) -> Any:
+    """Integers in JAX's default width, which follows x64."""
+    is_integer = hasattr(leaf, "dtype") and leaf.dtype in (np.int64, np.int32)
+    return jnp.asarray(np.asarray(leaf), jnp.arange(1).dtype) if is_integer else leaf
 
 
 def _numpy(found: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -114,21 +131,22 @@ def _eager(case: _Case) -> dict[str, np.ndarray]:
 
 
 def _jitted(case: _Case) -> dict[str, np.ndarray]:
-    return _numpy(jitted(case.run)(*case.packed.arrays))
+    return _numpy(jitted(case.run, case.packed.arrays))
 
 
 def _mapped(case: _Case) -> dict[str, np.ndarray]:
     """Under vmap, the same twice: beside itself a row must come out as alone."""
     arrays, axes = case.packed.arrays, case.packed.floats()
     twice = [np.stack([leaf, leaf]) if axis == 0 else leaf for leaf, axis in zip(arrays, axes, strict=True)]
-    return {name: leaf[0] for name, leaf in _numpy(jitted(case.run, axes)(*twice)).items()}
+    return {name: leaf[0] for name, leaf in _numpy(jitted(case.run, twice, axes)).items()}
 
 
 def _reference(subject: Subject, case: _Case, dtype: Any) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """The float64 reference at the same (rounded) inputs, and how far it moves with them by one unit of the dtype."""
-    high, dy = cast(case.args, jnp.float64), cast(case.dy, jnp.float64)
-    _, (ref,) = reference.pull(subject.primal, high, [dy])
-    moved = reference.movement(subject.primal, high, dy, ref)
+    with jax.enable_x64(True):
+        high, dy = cast(case.args, jnp.float64), cast(case.dy, jnp.float64)
+        _, (ref,) = reference.pull(subject.primal, high, [dy])
+        moved = reference.movement(subject.primal, high, dy, ref)
     unit = float(jnp.finfo(dtype).eps) / EPS
     names = [cotangent_name(subject, leaf) for leaf in float_leaves(case.args)]
     return dict(zip(names, ref, strict=True)), {
@@ -237,7 +255,8 @@ def _exactly(case: _Case, nudge: float) -> dict[str, np.ndarray]:
         high = np.asarray(leaf, np.float64)
         return jnp.asarray(high * (1 + nudge * rng.choice([-1, 1], size=high.shape)))
 
-    return _numpy(case.run(*(moved(leaf) if is_float(leaf) else leaf for leaf in case.packed.arrays)))
+    with jax.enable_x64(True):
+        return _numpy(case.run(*(moved(leaf) if is_float(leaf) else leaf for leaf in case.packed.arrays)))
 
 
 def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> bool:
@@ -252,8 +271,9 @@ def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> 
 
 
 def _equations(subject: Subject, draw: Draw, dtype: Any) -> list[Any]:
-    case = _case(subject, draw, dtype)
-    return list(reference.equations(jax.make_jaxpr(case.run)(*case.packed.arrays).jaxpr))
+    with _as_users_have_it(dtype):
+        case = _case(subject, draw, dtype)
+        return list(reference.equations(jax.make_jaxpr(case.run)(*case.packed.arrays).jaxpr))
 
 
 def _cut(draw: Draw, rows: int) -> Draw:

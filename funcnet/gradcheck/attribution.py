@@ -105,7 +105,7 @@ def _named(fit: Fit, follows: tuple[str, float] | None) -> tuple[str, str | None
             ("counted-twice", None, "the gradient through this line is counted twice"),
         ][simple]
     if follows is None:
-        return "wrong-scale", None, f"is {fit.c:.6g} times what it should be on this path"
+        return "wrong-scale", None, f"is {fit.c:.10g} times what it should be on this path"
     axis, power = follows
     if power == 1:
         return "missing-mean-divisor", axis, f"is {axis} times too large on this path: not divided by {axis}"

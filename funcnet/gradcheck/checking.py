@@ -20,7 +20,7 @@ from .paths import Paths
 from .reference import draw_cotangent, float_leaves
 from .report import Element, Finding, Report
 from .subject import InputError, Subject, as_subject, cast, is_float
-from .widening import casts_down, widened
+from .widening import NotWidened, casts_down, widened
 
 DTYPES = (jnp.float32, jnp.bfloat16, jnp.float16)
 
@@ -59,6 +59,9 @@ def check(
                 subject = widened(subject)
                 report = report.but(notes=["it computes in narrower floats than it gets: judged with all in float64"])
             probes, laws = _probed(subject, given.draws, quick)
+        except NotWidened:
+            doubt = "a loop or a branch computes in less than float64 inside: its mathematics cannot be judged apart"
+            return report.but("inconclusive", notes=[doubt])
         except Malformed as malformed:
             return report.but("wrong", _explained_shapes(subject, given.draws[0], malformed))
         report = report.but(worst=_worst(subject, probes))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
 from .decision import Probe, allowed_error, checked_backward, ratio
 from .inputs import Draw
@@ -16,13 +16,15 @@ from .packing import pack, unpack
 from .reference import Leaf, draw_cotangent, float_leaves, of_floats, vjp
 from .subject import Subject, cast, is_float
 
+KEEP = 256  # compiled programs
+_KEPT: dict[Hashable, Any] = {}  # by what was traced; the newest last
+
 
 def cotangent_name(subject: Subject, leaf: Leaf) -> str:
     """``dparams['w']``."""
     return f"d{subject.arguments[leaf.argument]}{leaf.path}"
 
 
-@functools.lru_cache(maxsize=128)
 def hand(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
     """``(args, dy)``, packed, to the float leaves of y, of the residuals and of the cotangents, by name."""
 
@@ -43,7 +45,6 @@ def hand(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
     return run
 
 
-@functools.lru_cache(maxsize=128)
 def truth(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
     """``(args, dy)``, packed, to the reference of every cotangent, by name."""
 
@@ -56,13 +57,32 @@ def truth(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
     return run
 
 
-@functools.lru_cache(maxsize=256)
-def jitted(run: Callable[..., Any], mapped: tuple[int | None, ...] | None = None) -> Callable[..., Any]:
-    """``run`` under jit, and within it under vmap over those of its arguments."""
-    return jax.jit(run if mapped is None else jax.vmap(run, in_axes=mapped))
+def jitted(run: Callable[..., Any], arrays: Sequence[Any], mapped: Sequence[int | None] | None = None) -> Any:
+    """``run(*arrays)`` under jit, and within it under vmap over those of its arguments.
+
+    It is traced each time, as a helper that it calls may be another now; what is compiled is found again by the trace.
+    """
+    fresh = lambda *given: run(*given)  # noqa: E731  (JAX remembers traces by the function's identity)
+    closed, shape = jax.make_jaxpr(fresh if mapped is None else jax.vmap(fresh, tuple(mapped)), return_shape=True)(
+        *arrays
+    )
+    text = str(closed.jaxpr)
+    constants = tuple((np.shape(c), str(c.dtype), np.asarray(c).tobytes()) for c in closed.consts if _has_bytes(c))
+    key = text, constants
+    known = len(constants) == len(closed.consts) and "callback" not in text
+    compiled = _KEPT.pop(key, None) if known else None
+    compiled = compiled or jax.jit(core.jaxpr_as_fun(closed))
+    if known:
+        _KEPT[key] = compiled
+        if len(_KEPT) > KEEP:
+            _KEPT.pop(next(iter(_KEPT)))
+    return jax.tree.unflatten(jax.tree.structure(shape), compiled(*arrays))
 
 
-@functools.lru_cache(maxsize=128)
+def _has_bytes(constant: Any) -> bool:
+    return hasattr(constant, "dtype") and not jax.dtypes.issubdtype(constant.dtype, jax.dtypes.extended)
+
+
 def value(subject: Subject, form: Hashable) -> Callable[..., Any]:
     """``args``, packed, to y."""
     return lambda *arrays: subject.fwd(*unpack(form, arrays))[0]
@@ -88,7 +108,7 @@ def compiled_probe(subject: Subject, draw: Draw, vanished: frozenset[int]) -> Pr
         y = shape_of_y(subject, args)
         dy = draw_cotangent(y, np.random.default_rng([draw.seed, 3]))
         packed = pack((args, dy))
-        sides = [jitted(run(subject, packed.form))(*packed.arrays) for run in (hand, truth)]
+        sides = [jitted(run(subject, packed.form), packed.arrays) for run in (hand, truth)]
     except Exception:  # whatever it is, the eager probe says it better
         return None
     gots, refs = ([np.asarray(side[name]) for name in names] for side in sides)

@@ -15,6 +15,7 @@ from .inputs import Draw
 from .reference import EPS, draw_cotangent, float_leaves
 from .report import Finding
 from .subject import Subject, cast, is_float
+from .widening import NotWidened
 
 # |Δ| ≤ RELATIVE·|ref| + ABSOLUTE·(scale of the leaf) + 4·(movement of the reference as the inputs move by a rounding
 # unit). True rules agree to 1e-15 … 1e-12, and 1.00001 times the truth must fail.
@@ -37,7 +38,8 @@ class Probe(NamedTuple):
 
     def tiny(self) -> list[int]:
         """Leaves of which there is next to nothing, beside dy, on either side."""
-        dy = max(float(np.abs(leaf).max(initial=0)) for d in self.dys for leaf in jax.tree.leaves(d) if is_float(leaf))
+        leaves = [leaf for d in self.dys for leaf in jax.tree.leaves(d) if is_float(leaf)]
+        dy = max((float(np.abs(leaf).max(initial=0)) for leaf in leaves), default=0.0)
         rows = (*self.gots, *self.refs)
         sizes = [max(float(np.abs(row[i]).max(initial=0)) for row in rows) for i in range(len(self.refs[0]))]
         return [i for i, size in enumerate(sizes) if 0 < size < 1e-10 * dy]
@@ -73,6 +75,8 @@ def checked_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy
     """The same, as whatever arrays the backward returns; under ``jit`` they are tracers. Raises Malformed."""
     try:
         got = subject.bwd(residuals, dy)
+    except NotWidened:
+        raise
     except Exception as error:
         text = f"bwd raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise Malformed([Finding("", "", "wrong-structure", text)]) from error
@@ -174,6 +178,7 @@ def law_findings(subject: Subject, p: Probe) -> list[Finding]:
     if not all(i in p.vanished or np.array_equal(a, b, equal_nan=True) for i, (a, b) in pairs):
         return [Finding("", "", "nondeterministic", "bwd gives another answer when it is called again with the same")]
     zero, double, both = run(scaled(p.dys[0], 0)), run(scaled(p.dys[0], 2)), run(plus(*p.dys[:2]))
+    far = run(scaled(p.dys[0], 1e6))  # clipping that does not bite at ordinary cotangents
     found = []
     for i, leaf in enumerate(float_leaves(p.draw.args)):
         if i in p.vanished:
@@ -185,6 +190,9 @@ def law_findings(subject: Subject, p: Probe) -> list[Finding]:
             return bool(np.abs(a - b).max(initial=0) <= 1e-9 * scale + 1e-300)
 
         if same(zero[i], 0 * first) and same(double[i], 2 * first) and same(both[i], first + second):
+            if np.abs(far[i] - 1e6 * first).max(initial=0) > 1e-3 * scale:
+                text = "is not linear in dy: bwd(1e6 dy) is not 1e6 bwd(dy)"
+                found.append(Finding(subject.arguments[leaf.argument], leaf.path, "nonlinear-in-cotangent", text))
             continue
         if same(double[i], first) and not same(zero[i], 0 * first):
             mistake, text = "ignores-cotangent", "does not depend on dy: bwd(2 dy) = bwd(dy), and bwd(0) is not 0"

@@ -13,7 +13,7 @@ from ..types import Layer
 from .compiled import jitted, value
 from .inputs import DOMAINS, Draw, draws, finite, many_rows, specs_of
 from .packing import pack
-from .subject import InputError, Subject, cast
+from .subject import InputError, Subject, cast, is_float
 
 ROWS = 40_000  # where some faults of compilers show, and few rows do not
 
@@ -35,7 +35,24 @@ def inputs_for(
     ranges: Mapping[str, str | int],
     seed: int,
 ) -> Inputs:
-    """Inputs for a Layer, from the caller's arrays, or from shapes. Raises InputError where there are none."""
+    """Inputs for a Layer, from the caller's arrays, or from shapes. Raises InputError where there is nothing to try."""
+    found = _inputs_for(subject, target, inputs, in_shape, sizes, ranges, seed)
+    floats = [leaf for leaf in jax.tree.leaves(found.draws[0].args) if is_float(leaf)]
+    if not sum(np.size(leaf) for leaf in floats):
+        what = "holds no elements" if floats else "has no floating argument"
+        raise InputError(f"the input of {subject.name} {what}: there is nothing to differentiate")
+    return found
+
+
+def _inputs_for(
+    subject: Subject,
+    target: Any,
+    inputs: tuple[Any, ...],
+    in_shape: tuple[int, ...] | None,
+    sizes: Mapping[str, int],
+    ranges: Mapping[str, str | int],
+    seed: int,
+) -> Inputs:
     if isinstance(target, Layer):
         if in_shape is None or inputs:
             raise InputError("a Layer is checked with in_shape=..., without the batch axis, and no other inputs")
@@ -81,7 +98,7 @@ def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
     run = value(subject, packed.form)
     try:
         try:
-            y = jitted(run)(*packed.arrays) if compiled else run(*packed.arrays)
+            y = jitted(run, packed.arrays) if compiled else run(*packed.arrays)
         except jax.errors.JAXTypeError:  # it looks at values
             y = run(*packed.arrays)
     except Exception as error:

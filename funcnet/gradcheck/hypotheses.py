@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import reference
-from .decision import Probe
+from .decision import Probe, allowed_error
 from .program import program_of
 from .reference import float_leaves
 from .report import Finding
@@ -373,7 +373,7 @@ def unexplained(subject: Subject, probes: Sequence[Probe], i: int) -> Finding:
     name, path = _names(subject, probes, i)
     p = max(probes, key=lambda p: p.excess[0][i])
     got, ref = p.gots[0][i], p.refs[0][i]
-    wrong = int((np.abs(got - ref) > 1e-9 * np.abs(ref).max(initial=0)).sum())
+    wrong = int((np.abs(got - ref) > allowed_error([ref], [0.0])[0]).sum())
     return Finding(name, path, "unexplained", f"{wrong} of its {ref.size} elements are wrong")
 
 

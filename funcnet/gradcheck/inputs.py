@@ -20,6 +20,7 @@ from .subject import InputError, Subject
 # Each axis name takes the next size, in order of appearance. Two sets, in which no axis keeps its size, and a third
 # where the first axis is 1.
 SIZES = ((5, 7, 11, 13, 17, 19, 23, 29), (8, 9, 5, 7, 11, 13, 17, 19))
+MOST = 1 << 25  # elements of an array with very many rows
 DOMAINS = ("normal", "positive", "unit interval", "simplex")
 
 
@@ -131,6 +132,10 @@ def many_rows(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domai
     if not names or names[0] in sizes:
         return None
     table = {name: (size,) for name, size in zip(names, SIZES[0], strict=False)}
+    sized = {**table, names[0]: (rows,)} | {name: (size,) for name, size in sizes.items()}
+    leaves = [s for s in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, Spec)) if isinstance(s, Spec)]
+    if any(math.prod(_shape(leaf, sized)) > MOST for leaf in leaves):
+        return None
     return _draw(specs, {**table, names[0]: (rows,)}, sizes, [seed, rows], domain)
 
 
@@ -149,16 +154,19 @@ def _draw(
     return Draw(args, {name: math.prod(size) for name, size in table.items()}, domain, seeds[0])
 
 
+def _shape(spec: Spec, table: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(size for axis in spec.axes for size in ((int(axis),) if axis.isdigit() else table[axis]))
+
+
 def _array(spec: Spec, table: Mapping[str, tuple[int, ...]], rng: np.random.Generator, domain: str) -> Any:
-    shape: tuple[int, ...] = ()
-    for axis in spec.axes:
-        shape += (int(axis),) if axis.isdigit() else table[axis]
+    shape = _shape(spec, table)
     if spec.kind == "key":
         return jax.random.key(int(rng.integers(2**31)))
     if spec.kind == "bool":
         mask = rng.random(shape) < 0.7
-        mask[..., :1] = True  # no row is wholly False
-        return mask
+        if shape:
+            mask[..., :1] = True  # no row is wholly False
+        return np.asarray(mask)
     if spec.kind == "int":
         below = math.prod(table[spec.below]) if spec.below and spec.below in table else int(spec.below or 2)
         integers = rng.integers(below, size=shape)

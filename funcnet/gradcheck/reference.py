@@ -59,8 +59,12 @@ def primitives(f: Callable[..., Any], floats: list[Any]) -> set[str]:
 
 def custom_derivatives(f: Callable[..., Any], floats: list[Any]) -> list[str]:
     """The names of the functions with a ``custom_jvp`` or ``custom_vjp`` of their own that ``f`` calls."""
-    found = []
-    for eqn in equations(jax.make_jaxpr(f)(*floats).jaxpr):
+    found: list[str] = []
+    try:
+        jaxpr = jax.make_jaxpr(f)(*floats).jaxpr
+    except jax.errors.JAXTypeError:  # it looks at values
+        return found
+    for eqn in equations(jaxpr):
         if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
             found.append(str(getattr(eqn.params["call_jaxpr"].jaxpr.debug_info, "func_name", "a custom derivative")))
     return list(dict.fromkeys(found))

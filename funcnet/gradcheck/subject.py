@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -67,16 +66,25 @@ def from_custom_vjp(f: Any, name: str | None = None) -> Subject:
 
     def fwd(*args):
         y, residuals = primal_fwd(*args)
-        return y, (tuple(args[i] for i in nondiff), residuals)
+        return y, (args, residuals)
 
     def bwd(saved, dy):
-        static, residuals = saved
-        cotangents = list(primal_bwd(*static, residuals, dy))
+        args, residuals = saved
+        cotangents = list(primal_bwd(*(args[i] for i in nondiff), residuals, dy))
         for i in sorted(nondiff):
             cotangents.insert(i, None)
-        return tuple(cotangents)
+        if len(cotangents) != len(args):
+            return tuple(cotangents)
+        return tuple(
+            _zeros(arg) if d is None and has_cotangent(arg) else d for arg, d in zip(args, cotangents, strict=True)
+        )
 
     return Subject(name or f.fun.__name__, fwd, bwd, f.fun, _parameters(f.fun), inspect.unwrap(f.fun), False, nondiff)
+
+
+def _zeros(arg: Any) -> Any:
+    """What None stands for, in a ``custom_vjp``."""
+    return jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if is_float(leaf) else None, arg)
 
 
 def _parameters(f: Callable[..., Any]) -> tuple[str, ...]:
@@ -100,16 +108,7 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 
 def as_subject(target: Any, name: str | None = None) -> Subject:
-    """Whatever can be checked, brought to one form; each time the same, so that what was compiled is found again."""
-    rule = getattr(target, "fwd", None), getattr(target, "bwd", None)  # a custom_vjp may be given others later
-    try:
-        return _as_subject(target, name, rule)
-    except TypeError:  # not hashable
-        return _as_subject.__wrapped__(target, name, rule)
-
-
-@functools.lru_cache(maxsize=64)
-def _as_subject(target: Any, name: str | None, rule: tuple[Any, Any]) -> Subject:
+    """Whatever can be checked, brought to one form."""
     if isinstance(target, Layer):
         return from_layer(target, name)
     if isinstance(target, jax.custom_vjp):

@@ -16,6 +16,11 @@ from jax.extend import core
 from .packing import pack, unpack
 from .subject import Subject
 
+
+class NotWidened(Exception):  # noqa: N818  (never leaves the checker)
+    """A loop or a branch computes in narrow floats, which are not widened inside it."""
+
+
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
@@ -70,7 +75,7 @@ def _evaluate(jaxpr: Any, consts: Any, args: list[Any]) -> list[Any]:
 
 
 def _equation(eqn: Any, values: list[Any]) -> list[Any]:
-    """One equation in float64. A loop or a branch that holds narrow floats stays as it is."""
+    """One equation in float64. Raises NotWidened for a loop or a branch that computes in less."""
     name = eqn.primitive.name
     if name == "convert_element_type" and jnp.issubdtype(eqn.params["new_dtype"], jnp.floating):
         return [_float64(values[0].astype(jnp.float64))]
@@ -79,8 +84,8 @@ def _equation(eqn: Any, values: list[Any]) -> list[Any]:
     inner = next((eqn.params[key] for key in CALLS if key in eqn.params), None)
     if inner is not None and name not in ("scan", "while", "cond"):
         return _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values)
-    if name in ("scan", "while", "cond"):
-        values = [_like(value, v.aval) for value, v in zip(values, eqn.invars, strict=True)]
+    if name in ("scan", "while", "cond") and any(_narrow(v.aval) for v in (*eqn.invars, *eqn.outvars)):
+        raise NotWidened
     params = {key: _wide_dtype(param) for key, param in eqn.params.items()}
     outs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(params))
     return [_float64(out) for out in (outs if eqn.primitive.multiple_results else [outs])]
@@ -94,10 +99,6 @@ def _wide_dtype(param: Any) -> Any:
 
 def _float64(array: Any) -> Any:
     return array.astype(jnp.float64) if jnp.issubdtype(array.dtype, jnp.floating) else array
-
-
-def _like(value: Any, aval: Any) -> Any:
-    return value.astype(aval.dtype) if _narrow(aval) else value
 
 
 def _narrow(aval: Any) -> bool:
