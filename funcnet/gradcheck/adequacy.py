@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import reference
+from .compiled import cotangent_name
 from .decision import Probe, allowed_error
 from .reference import float_leaves
 from .subject import Subject
@@ -50,6 +51,5 @@ def adequacy(subject: Subject, probes: Sequence[Probe]) -> Adequacy:
             if left:
                 allowed = allowed_error(ref, reference.movement(subject.primal, p.draw.args, dy, ref))
                 left = [(i, what) for i, what in left if (np.abs(MUTATIONS[what](got[i]) - ref[i]) <= allowed[i]).all()]
-    leaves = float_leaves(probes[0].draw.args)
-    names = [f"d{subject.arguments[leaf.argument]}{leaf.path}" for leaf in leaves]
+    names = [cotangent_name(subject, leaf) for leaf in float_leaves(probes[0].draw.args)]
     return Adequacy(len(mutants), tuple(f"{names[i]} {what}" for i, what in left))

@@ -25,7 +25,6 @@ from .report import Finding
 from .subject import Subject, cast, is_float
 
 PARITY = 64  # rounding units of the largest entry: what eager and compiled code may differ by
-MODES = ("eager", "jit", "vmap")
 
 
 class Arithmetic(NamedTuple):

@@ -22,8 +22,6 @@ from .report import Element, Finding, Report
 from .subject import InputError, Subject, as_subject, cast, is_float
 from .widening import NotWidened, casts_down, widened
 
-DTYPES = (jnp.float32, jnp.bfloat16, jnp.float16)
-
 
 def check(
     target: Any,

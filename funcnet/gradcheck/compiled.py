@@ -63,9 +63,8 @@ def jitted(run: Callable[..., Any], arrays: Sequence[Any], mapped: Sequence[int 
     It is traced each time, as a helper that it calls may be another now; what is compiled is found again by the trace.
     """
     fresh = lambda *given: run(*given)  # noqa: E731  (JAX remembers traces by the function's identity)
-    closed, shape = jax.make_jaxpr(fresh if mapped is None else jax.vmap(fresh, tuple(mapped)), return_shape=True)(
-        *arrays
-    )
+    whole = fresh if mapped is None else jax.vmap(fresh, tuple(mapped))
+    closed, shape = jax.make_jaxpr(whole, return_shape=True)(*arrays)
     text = str(closed.jaxpr)
     constants = tuple((np.shape(c), str(c.dtype), np.asarray(c).tobytes()) for c in closed.consts if _has_bytes(c))
     key = text, constants

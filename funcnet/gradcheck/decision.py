@@ -162,7 +162,8 @@ def ratio(error: np.ndarray, allowed: np.ndarray) -> float:
 
 
 def law_findings(subject: Subject, p: Probe) -> list[Finding]:
-    """Whether the backward is linear in its cotangent: bwd(0) = 0, bwd(2dy) = 2 bwd(dy), bwd(dy₁ + dy₂) = the sum."""
+    """Whether the backward is linear in its cotangent: bwd(0) = 0, bwd(c·dy) = c·bwd(dy) for c = 2 and 10⁶,
+    bwd(dy₁ + dy₂) = bwd(dy₁) + bwd(dy₂); and whether it gives the same answer twice."""
 
     def run(dy):
         return run_backward(subject, p.draw.args, p.residuals, dy)

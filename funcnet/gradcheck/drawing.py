@@ -36,28 +36,11 @@ def inputs_for(
     seed: int,
 ) -> Inputs:
     """Inputs for a Layer, from the caller's arrays, or from shapes. Raises InputError where there is nothing to try."""
-    found = _inputs_for(subject, target, inputs, in_shape, sizes, ranges, seed)
-    floats = [leaf for leaf in jax.tree.leaves(found.draws[0].args) if is_float(leaf)]
-    if not sum(np.size(leaf) for leaf in floats):
-        what = "holds no elements" if floats else "has no floating argument"
-        raise InputError(f"the input of {subject.name} {what}: there is nothing to differentiate")
-    return found
-
-
-def _inputs_for(
-    subject: Subject,
-    target: Any,
-    inputs: tuple[Any, ...],
-    in_shape: tuple[int, ...] | None,
-    sizes: Mapping[str, int],
-    ranges: Mapping[str, str | int],
-    seed: int,
-) -> Inputs:
     if isinstance(target, Layer):
         if in_shape is None or inputs:
             raise InputError("a Layer is checked with in_shape=..., without the batch axis, and no other inputs")
         modes = [(5, True), (8, True), (1, True), (3, False)]
-        found = Inputs([_layer_draw(target, in_shape, n, seed, training) for n, training in modes], None)
+        found = _given(subject, [_layer_draw(target, in_shape, n, seed, training) for n, training in modes])
     elif inputs and not all(isinstance(given, str) for given in inputs):
         if len(inputs) != len(subject.arguments):
             raise InputError(f"{subject.name} takes ({', '.join(subject.arguments)}); got {len(inputs)} inputs")
@@ -65,18 +48,31 @@ def _inputs_for(
             given if i in subject.static else cast(jax.tree.map(jnp.asarray, given), jnp.float64)
             for i, given in enumerate(inputs)
         )
-        found = Inputs([Draw(arrays, {}, "given arrays", seed)], None)
+        found = _given(subject, [Draw(arrays, {}, "given arrays", seed)])
     else:
-        return _drawn(subject, specs_of(subject, inputs, ranges), seed, sizes)
-    if not all(_is_finite(subject, draw, compiled=i > 0) for i, draw in enumerate(found.draws)):
-        raise InputError(f"the forward of {subject.name} is not finite on the inputs")
+        found = _drawn(subject, specs_of(subject, inputs, ranges), seed, sizes)
+    floats = [leaf for leaf in jax.tree.leaves(found.draws[0].args) if is_float(leaf)]
+    if not sum(np.size(leaf) for leaf in floats):
+        what = "holds no elements" if floats else "has no floating argument"
+        raise InputError(f"the input of {subject.name} {what}: there is nothing to differentiate")
     return found
+
+
+def _given(subject: Subject, found: list[Draw]) -> Inputs:
+    if not _all_finite(subject, found):
+        raise InputError(f"the forward of {subject.name} is not finite on the inputs")
+    return Inputs(found, None)
+
+
+def _all_finite(subject: Subject, found: list[Draw]) -> bool:
+    """The first is run eagerly, and the others compiled."""
+    return all(_is_finite(subject, draw, compiled=i > 0) for i, draw in enumerate(found))
 
 
 def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int]) -> Inputs:
     for domain in DOMAINS:
         found = draws(specs, seed, sizes, domain)
-        if all(_is_finite(subject, draw, compiled=i > 0) for i, draw in enumerate(found[:2])):
+        if _all_finite(subject, found[:2]):
             kept = found[:2] + [draw for draw in found[2:] if _survives(subject, draw)]
             note = f"inputs were drawn as {domain}: others are not finite"
             return Inputs(kept, many_rows(specs, seed, sizes, domain, ROWS), () if domain == "normal" else (note,))

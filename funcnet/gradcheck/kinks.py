@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from . import reference
-from .decision import Malformed, Probe, run_backward
+from .decision import Malformed, Probe, allowed_error, run_backward
 from .inputs import Draw, finite
 from .reference import draw_cotangent, float_leaves
 from .report import Finding
@@ -52,16 +52,18 @@ def hull(subject: Subject, args: tuple[Any, ...], dy: Any) -> Hull | None:
 
 def excuse(subject: Subject, p: Probe) -> Probe:
     """``p`` without the errors at kinks, where the backward took another slope than autodiff, and one that is there."""
+    excess = [list(row) for row in p.excess]
     for k, dy in enumerate(p.dys):
         around = hull(subject, p.draw.args, dy)
         if around is None:
             return p
+        allowed = allowed_error(p.refs[k], [0.0] * len(p.refs[k]))
         for i, (got, ref) in enumerate(zip(p.gots[k], p.refs[k], strict=True)):
-            wrong = np.abs(got - ref) > 1e-10 * np.abs(ref) + 1e-12 * np.abs(ref).max(initial=0)
-            room = around.high[i] - around.low[i]
-            if (room[wrong] > 100 * TOLERANCE * _scale(around, i)).all() and not _outside(around, i, got)[wrong].any():
-                p.excess[k][i] = 0.0
-    return p
+            wrong = np.abs(got - ref) > allowed[i]
+            kinked = _kinked(around.low[i], around.high[i], around, i)
+            if kinked[wrong].all() and not _outside(around, i, got)[wrong].any():
+                excess[k][i] = 0.0
+    return p._replace(excess=excess)
 
 
 def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[list[Finding], list[str]]:
