@@ -23,7 +23,8 @@ import funcnet
 from funcnet import data, ops, optimizers, schedules
 from funcnet.training import Fit
 
-from . import harness, pictures
+from . import harness
+from .pictures import classification
 
 # Each optimizer with the learning rate it gets when none is given.
 OPTIMIZERS: dict[str, tuple[Callable[..., funcnet.Optimizer], float]] = {
@@ -171,7 +172,7 @@ def main(config: Config, out: Path) -> None:
 
     results = harness.over_seeds(config, run_one)
     figures = harness.summarise(results)
-    names = pictures.class_names(config.data)
+    names = classification.class_names(config.data)
     table = Table("class", *names, box=None, pad_edge=False)  # ten columns fit into 80 characters
     mean = np.mean([result["class_accuracy"] for result in results], axis=0)
     table.add_row("% right", *(f"{100 * share:.1f}" for share in mean))
@@ -179,7 +180,7 @@ def main(config: Config, out: Path) -> None:
     spread = f" ± {figures['test_accuracy_std']:.4f} over {config.seeds} seeds" if config.seeds > 1 else ""
     print(f"test accuracy {figures['test_accuracy']:.4f}{spread}")
     metrics, picture = harness.write_metrics(out, "digits", config, figures), out / "digits.png"
-    pictures.classification(picture, config.data, runs[0].fit.history, runs[0].dataset, runs[0].probabilities)
+    classification.draw(picture, config.data, runs[0].fit.history, runs[0].dataset, runs[0].probabilities)
     print(f"wrote {metrics} and {picture}")
 
 

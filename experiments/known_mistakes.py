@@ -30,8 +30,9 @@ from funcnet.gradcheck.reference import draw_cotangent
 from funcnet.gradcheck.subject import as_subject, cast
 from funcnet.progress import step_progress
 
-from . import harness, mistakes, pictures
+from . import harness, mistakes
 from .mistakes import Published
+from .pictures import gradients
 
 LINES_IN = "experiments/mistakes/"
 IN_FULL = "batch_norm_variance_constant"
@@ -156,7 +157,7 @@ def main(config: Config, out: Path) -> None:
         for row in judged:
             if not row.as_it_must:
                 wrong.append(f"{row.entry.name}: {row.published}\n  and the right one: {row.right}")
-        pictures.got_against_expected(picture, [(row.mistake, row.entry.what, row.got, row.expected) for row in judged])
+        gradients.draw(picture, [(row.mistake, row.entry.what, row.got, row.expected) for row in judged])
 
     results = harness.over_seeds(config, lambda seed: run_one(seed, entries, show))
     figures = harness.summarise(results)

@@ -1,7 +1,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments import pictures
+from experiments.pictures import classification
 from funcnet.data import Dataset
 
 IMAGES, LABELS = np.zeros((4, 5, 3), np.float32), np.array([2, 0, 1, 1])
@@ -11,7 +11,7 @@ PROBABILITIES = np.array([[0.3, 0.2, 0.5], [0.1, 0.6, 0.3], [0.9, 0.02, 0.08], [
 
 def test_the_worst_mistakes_come_first_with_the_probability_of_the_truth():
     figure = plt.figure()
-    pictures._mistakes(figure, ["cat", "dog", "cow"], DATASET, PROBABILITIES)
+    classification._mistakes(figure, ["cat", "dog", "cow"], DATASET, PROBABILITIES)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     plt.close(figure)
     assert titles == ["dog → cat  0.02", "cat → dog  0.1", "dog → cat  0.2"]
@@ -19,7 +19,7 @@ def test_the_worst_mistakes_come_first_with_the_probability_of_the_truth():
 
 def test_a_confusion_matrix_has_the_truth_in_rows():
     figure = plt.figure()
-    pictures._confusion(figure, ["cat", "dog", "cow"], LABELS, PROBABILITIES.argmax(axis=1))
+    classification._confusion(figure, ["cat", "dog", "cow"], LABELS, PROBABILITIES.argmax(axis=1))
     (axes,) = figure.axes
     entries = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in axes.texts}
     plt.close(figure)
