@@ -27,6 +27,7 @@ from funcnet import gradcheck
 from funcnet.gradcheck import Finding, Report
 from funcnet.gradcheck.drawing import inputs_for
 from funcnet.gradcheck.reference import draw_cotangent
+from funcnet.gradcheck.settings import Settings
 from funcnet.gradcheck.subject import as_subject, cast
 from funcnet.progress import step_progress
 
@@ -103,7 +104,8 @@ def judge(entry: Published, seed: int) -> Judged:
     i = names.index(argument) if argument in names else 0
     with jax.enable_x64(True):
         subject = as_subject(entry.right)
-        args = inputs_for(subject, entry.right, entry.inputs, None, {}, {}, seed).draws[0].args
+        _, given = inputs_for(subject, entry.right, entry.inputs, Settings(seed=seed))
+        args = given.draws[0].args
         dtype = jnp.float32 if entry.verdict == "imprecise" else jnp.float64
         y, residuals = entry.right.fwd(*cast(args, dtype))
         dy = draw_cotangent(y, np.random.default_rng([seed, 3]))  # unlike the inputs, which [seed] would repeat

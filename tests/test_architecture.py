@@ -23,6 +23,7 @@ WITHIN = {
         "slopes",
         "rules",
         "trace",
+        "settings",
         "inputs",
         "report",
         "reference",

@@ -70,6 +70,8 @@ def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> lis
                 found.append(
                     finding(name, where, "wrong-structure", "bwd returned no cotangent for a differentiable leaf")
                 )
+            elif not hasattr(value, "dtype") and not isinstance(value, int | float):
+                found.append(finding(name, where, "wrong-structure", f"holds {value!r:.40}; expected an array"))
             elif np.shape(value) != np.shape(leaf):
                 found.append(
                     finding(name, where, "wrong-shape", f"has shape {np.shape(value)}; expected {np.shape(leaf)}")

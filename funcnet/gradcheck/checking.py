@@ -19,7 +19,8 @@ from .inputs import Draw
 from .paths import Paths
 from .reference import draw_cotangent, float_leaves
 from .report import Element, Finding, Report
-from .subject import InputError, Subject, as_subject, cast, is_float
+from .settings import settings
+from .subject import InputError, Subject, as_subject, cast, custom_vjp_of, is_float
 from .widening import NotWidened, casts_down, widened
 
 
@@ -47,8 +48,9 @@ def check(
     backward is never an exception but a finding.
     """
     subject = as_subject(target, name)
+    asked = settings(target, inputs, in_shape, sizes, ranges, dtypes, seed)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        given = inputs_for(subject, target, inputs, in_shape, sizes or {}, ranges or {}, seed)
+        subject, given = inputs_for(subject, target, inputs, asked)
         described = tuple(f"{sizes_of(d)} {d.domain}, seed {d.seed}" for d in given.draws)
         report = Report(subject.name, "correct", (), {}, described[:1] if quick else described, given.notes)
         as_given = subject
@@ -71,7 +73,7 @@ def check(
         if findings := laws + _explained(subject, probes, {(f.argument, f.leaf) for f in laws}):
             return report.but("wrong", findings)
         given = given._replace(rows=None) if quick else given
-        return _beyond_the_derivation(subject, as_given, given, probes, dtypes, report)
+        return _beyond_the_derivation(subject, as_given, given, probes, asked.dtypes, report)
 
 
 def _casts_down(subject: Subject, draw: Draw) -> bool:
@@ -153,7 +155,7 @@ def _beyond_the_derivation(
 
 def check_custom_vjp(f: Any, *inputs: Any, **settings: Any) -> Report:
     """``check`` of a ``jax.custom_vjp`` function: its rule against the function that it decorates."""
-    if not isinstance(f, jax.custom_vjp):
+    if custom_vjp_of(f) is None:
         raise InputError(f"expected a jax.custom_vjp function; got {f!r:.80}")
     return check(f, *inputs, **settings)
 

@@ -77,7 +77,7 @@ def checked_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy
         got = subject.bwd(residuals, dy)
     except NotWidened:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = f"bwd raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise Malformed([Finding("", "", "wrong-structure", text)]) from error
     if found := structure_findings(subject, args, got):

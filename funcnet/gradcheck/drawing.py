@@ -13,6 +13,7 @@ from ..types import Layer
 from .compiled import jitted, value
 from .inputs import DOMAINS, Draw, draws, finite, many_rows, specs_of
 from .packing import pack
+from .settings import Settings, arrays_of
 from .subject import InputError, Subject, cast, is_float
 
 ROWS = 40_000  # where some faults of compilers show, and few rows do not
@@ -26,36 +27,27 @@ class Inputs(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def inputs_for(
-    subject: Subject,
-    target: Any,
-    inputs: tuple[Any, ...],
-    in_shape: tuple[int, ...] | None,
-    sizes: Mapping[str, int],
-    ranges: Mapping[str, str | int],
-    seed: int,
-) -> Inputs:
-    """Inputs for a Layer, from the caller's arrays, or from shapes. Raises InputError where there is nothing to try."""
-    if isinstance(target, Layer):
-        if in_shape is None or inputs:
-            raise InputError("a Layer is checked with in_shape=..., without the batch axis, and no other inputs")
+def inputs_for(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Settings) -> tuple[Subject, Inputs]:
+    """Inputs for a Layer, from the caller's arrays, or from shapes, and the subject with those of its arguments.
+
+    Raises InputError where there is nothing to try.
+    """
+    if asked.in_shape is not None:
         modes = [(5, True), (8, True), (1, True), (3, False)]
-        found = _given(subject, [_layer_draw(target, in_shape, n, seed, training) for n, training in modes])
-    elif inputs and not all(isinstance(given, str) for given in inputs):
-        if len(inputs) != len(subject.arguments):
-            raise InputError(f"{subject.name} takes ({', '.join(subject.arguments)}); got {len(inputs)} inputs")
-        arrays = tuple(
-            given if i in subject.static else cast(jax.tree.map(jnp.asarray, given), jnp.float64)
-            for i, given in enumerate(inputs)
-        )
-        found = _given(subject, [Draw(arrays, {}, "given arrays", seed)])
+        found = _given(subject, [_layer_draw(target, asked.in_shape, n, asked.seed, train) for n, train in modes])
+    elif inputs and not isinstance(inputs[0], str):
+        arrays = cast(arrays_of(subject, inputs), jnp.float64)
+        subject = subject.taking(len(arrays))
+        found = _given(subject, [Draw(arrays, {}, "given arrays", asked.seed)])
     else:
-        found = _drawn(subject, specs_of(subject, inputs, ranges), seed, sizes)
+        specs = specs_of(subject, inputs, asked.ranges)
+        subject = subject.taking(len(specs))
+        found = _drawn(subject, specs, asked.seed, asked.sizes)
     floats = [leaf for leaf in jax.tree.leaves(found.draws[0].args) if is_float(leaf)]
     if not sum(np.size(leaf) for leaf in floats):
         what = "holds no elements" if floats else "has no floating argument"
         raise InputError(f"the input of {subject.name} {what}: there is nothing to differentiate")
-    return found
+    return subject, found
 
 
 def _given(subject: Subject, found: list[Draw]) -> Inputs:
@@ -82,7 +74,10 @@ def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[s
 def _layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int, training: bool) -> Draw:
     """Parameters moved off their initial values, so that no zero bias or unit gain hides a mistake."""
     rng = np.random.default_rng([seed, batch])
-    params, _ = layer.init(jax.random.key(seed), in_shape)
+    try:
+        params, _ = layer.init(jax.random.key(seed), in_shape)
+    except Exception as error:
+        raise InputError(f"{layer.name} cannot be made for in_shape={in_shape}: {_said(error)}") from error
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) + 0.3 * rng.normal(size=leaf.shape), params)
     args = (params, rng.normal(size=(batch, *in_shape)), jax.random.key(seed + 1) if training else None)
     return Draw(args, {"N": batch}, "normal" if training else "normal, inference", seed)
@@ -97,12 +92,28 @@ def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
             y = jitted(run, packed.arrays) if compiled else run(*packed.arrays)
         except jax.errors.JAXTypeError:  # it looks at values
             y = run(*packed.arrays)
-    except Exception as error:
-        text = str(error).splitlines()[0] if str(error) else ""
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
         raise InputError(
-            f"the forward of {subject.name} raised {type(error).__name__} on {sizes_of(draw)}: {text}"
+            f"the forward of {subject.name} raised {type(error).__name__} on {sizes_of(draw)}: {_said(error)}"
         ) from error
+    _differentiable(subject, y)
     return finite(y)
+
+
+def _differentiable(subject: Subject, y: Any) -> None:
+    for leaf in jax.tree.leaves(y):
+        if not hasattr(leaf, "dtype"):
+            raise InputError(f"the forward of {subject.name} returns arrays; got a {type(leaf).__name__}")
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            raise InputError(f"the forward of {subject.name} is complex: only real functions are checked")
+    if not any(is_float(leaf) for leaf in jax.tree.leaves(y)):
+        raise InputError(f"the forward of {subject.name} returns no floating array: there is nothing to differentiate")
+
+
+def _said(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "")
 
 
 def _survives(subject: Subject, draw: Draw) -> bool:

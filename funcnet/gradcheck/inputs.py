@@ -19,8 +19,9 @@ from .subject import InputError, Subject
 
 # Each axis name takes the next size, in order of appearance. Two sets, in which no axis keeps its size, and a third
 # where the first axis is 1.
-SIZES = ((5, 7, 11, 13, 17, 19, 23, 29), (8, 9, 5, 7, 11, 13, 17, 19))
-MOST = 1 << 25  # elements of an array with very many rows
+PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
+SIZES = ((5, 7, *PRIMES), (8, 9, 5, 7, *PRIMES))
+MOST = 1 << 25  # elements of an array
 DOMAINS = ("normal", "positive", "unit interval", "simplex")
 
 
@@ -44,7 +45,7 @@ class Draw(NamedTuple):
 def specs_of(subject: Subject, shapes: Sequence[str], ranges: Mapping[str, str | int]) -> tuple[Any, ...]:
     """A pytree of Spec (None: no array) per argument, from symbolic shapes if given, else from annotations."""
     if shapes:
-        if len(shapes) != len(subject.arguments):
+        if not subject.required <= len(shapes) <= len(subject.arguments):
             names = ", ".join(subject.arguments)
             raise InputError(
                 f"{subject.name} takes {len(subject.arguments)} arguments ({names}); got {len(shapes)} shapes"
@@ -55,9 +56,25 @@ def specs_of(subject: Subject, shapes: Sequence[str], ranges: Mapping[str, str |
             hints = typing.get_type_hints(subject.source, include_extras=True)
         except Exception as error:
             raise InputError(f"the annotations of {subject.name} cannot be read: {error}") from error
-        found = [_from_hint(subject.name, name, hints.get(name)) for name in subject.arguments]
-    named = zip(subject.arguments, found, strict=True)
-    return tuple(s._replace(below=str(ranges[n])) if n in ranges and isinstance(s, Spec) else s for n, s in named)
+        annotated = [n for i, n in enumerate(subject.arguments) if i < subject.required or n in hints]
+        found = [_from_hint(subject.name, name, hints.get(name)) for name in annotated]
+    named = dict(zip(subject.arguments, found, strict=False))
+    for name, below in ranges.items():
+        spec = named.get(name)
+        if not (isinstance(spec, Spec) and spec.kind == "int"):
+            raise InputError(f"ranges is for integer arguments of {subject.name}; got {name!r}")
+        named[name] = spec._replace(below=str(below))
+    for name, spec in named.items():
+        if any(s.kind == "int" and not s.below for s in _leaves(spec)):
+            raise InputError(
+                f"{subject.name}'s argument {name} holds integers: say what they stay below, by "
+                f"ranges={{{name!r}: 10}}, the shape 'N:int<10' or Annotated[Int[...], Below('K')]"
+            )
+    return tuple(named.values())
+
+
+def _leaves(specs: Any) -> list[Spec]:
+    return [s for s in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, Spec)) if isinstance(s, Spec)]
 
 
 def _from_symbol(symbol: str) -> Spec:
@@ -70,7 +87,8 @@ def _from_symbol(symbol: str) -> Spec:
 
 
 def _axes(text: str) -> tuple[str, ...]:
-    axes = tuple(text.split())
+    # "#N" may be 1 or N, and "N=3" is 3 that is called N
+    axes = tuple(axis.removeprefix("#").rpartition("=")[2] for axis in text.split())
     for axis in axes:
         if not (axis == "..." or axis.isdigit() or axis.lstrip("*").isidentifier()):
             raise InputError(f"an axis is a name, a *name or a number; got {axis!r} in {text!r}")
@@ -105,7 +123,10 @@ def _from_hint(subject: str, name: str, hint: Any) -> Any:
 
 
 def _kind(dtypes: Any) -> str:
-    text = " ".join(map(str, dtypes)) if not isinstance(dtypes, str) else dtypes
+    """Of the dtypes that an annotation allows, a floating one if there is any: ``Shaped`` allows all."""
+    text = dtypes if isinstance(dtypes, str) else " ".join(map(str, dtypes)) if hasattr(dtypes, "__iter__") else "float"
+    if "complex" in text and "float" not in text:
+        raise InputError("an annotation is of complex numbers: only real functions are checked")
     return "key" if "prng" in text else "float" if "float" in text else "bool" if "bool" in text else "int"
 
 
@@ -115,6 +136,14 @@ def draws(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: s
     ``*B`` is one axis in the first, two in the second.
     """
     names = _axis_names(specs)
+    if unknown := sizes.keys() - set(names):
+        raise InputError(f"sizes is for the axes {', '.join(names) or '(there are none)'}; got {', '.join(unknown)}")
+    if len(names) > len(SIZES[0]):
+        raise InputError(f"at most {len(SIZES[0])} axes have names; got {len(names)}")
+    ranges = {s.below for s in _leaves(specs) if s.below} - {axis for s in _leaves(specs) for axis in s.axes}
+    if unbounded := {below for below in ranges if not below.isdigit()} - sizes.keys():
+        below = min(unbounded)
+        raise InputError(f"the range {below} is no axis of an argument; give it a size, as in sizes={{{below!r}: 10}}")
     tables: list[dict[str, tuple[int, ...]]] = [
         {name: (size,) for name, size in zip(names, table, strict=False)} for table in SIZES
     ]
@@ -123,6 +152,9 @@ def draws(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: s
             tables[1][name] = (2, 3)
     if names:
         tables.append({**tables[0], names[0]: (1,)})
+    for leaf in _leaves(specs):
+        if math.prod(_shape(leaf, tables[0] | {name: (size,) for name, size in sizes.items()})) > MOST:
+            raise InputError(f"an array {' '.join(leaf.axes)!r} would be too large; fix its axes by sizes=...")
     return [_draw(specs, table, sizes, [seed, i], domain) for i, table in enumerate(tables)]
 
 
@@ -133,14 +165,13 @@ def many_rows(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domai
         return None
     table = {name: (size,) for name, size in zip(names, SIZES[0], strict=False)}
     sized = {**table, names[0]: (rows,)} | {name: (size,) for name, size in sizes.items()}
-    leaves = [s for s in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, Spec)) if isinstance(s, Spec)]
-    if any(math.prod(_shape(leaf, sized)) > MOST for leaf in leaves):
+    if any(math.prod(_shape(leaf, sized)) > MOST for leaf in _leaves(specs)):
         return None
     return _draw(specs, {**table, names[0]: (rows,)}, sizes, [seed, rows], domain)
 
 
 def _axis_names(specs: tuple[Any, ...]) -> list[str]:
-    leaves = [s for s in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, Spec)) if isinstance(s, Spec)]
+    leaves = _leaves(specs)
     names = dict.fromkeys(axis for s in leaves for axis in (*s.axes, *([s.below] if s.below else [])))
     return [name for name in names if not name.isdigit()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -33,15 +34,32 @@ class Subject(NamedTuple):
     """Whether the primal is ``fwd`` itself, and not, as for a ``custom_vjp``, other code for the same function."""
     static: tuple[int, ...] = ()
     """The arguments that are no arrays and go through as they are: those of ``nondiff_argnums``."""
+    required: int = 0
+    """How many of the arguments have no default."""
+
+    def taking(self, count: int) -> Subject:
+        """The same on its first ``count`` arguments; the others keep their defaults."""
+        return self._replace(arguments=self.arguments[:count])
 
 
 def from_rule(rule: Any, name: str | None = None) -> Subject:
     """A ``Rule`` or any pair (fwd, bwd)."""
     if not (isinstance(rule, tuple) and len(rule) == 2 and all(callable(part) for part in rule)):
         raise InputError(f"expected a Rule, a pair (fwd, bwd), a Layer or a custom_vjp function; got {rule!r:.80}")
-    fwd, bwd = rule
-    own_name = getattr(fwd, "__qualname__", "rule").replace(".<locals>", "").removesuffix("_fwd").removesuffix(".fwd")
-    return Subject(name or own_name, fwd, bwd, lambda *args: fwd(*args)[0], _parameters(fwd), inspect.unwrap(fwd))
+    own_fwd, bwd = rule
+    source = _source(own_fwd)
+    own_name = getattr(source, "__qualname__", "rule").replace(".<locals>", "").removesuffix("_fwd")
+    called = name or str(own_name).removesuffix(".fwd").removesuffix(".__call__")
+
+    def fwd(*args):
+        result = own_fwd(*args)
+        if not (isinstance(result, tuple) and len(result) == 2):
+            got = f"{len(result)} of them" if isinstance(result, tuple) else type(result).__name__
+            raise InputError(f"the forward of {called} returns a pair (y, residuals); got {got}")
+        return result
+
+    arguments, required = _parameters(own_fwd)
+    return Subject(called, fwd, bwd, lambda *args: fwd(*args)[0], arguments, source, required=required)
 
 
 def from_layer(layer: Layer, name: str | None = None) -> Subject:
@@ -51,7 +69,7 @@ def from_layer(layer: Layer, name: str | None = None) -> Subject:
         return (*layer.bwd(residuals, dy), None)
 
     primal = lambda params, x, key: layer.fwd(params, x, key)[0]  # noqa: E731
-    return Subject(name or layer.name, layer.fwd, bwd, primal, ("params", "x", "key"), layer.fwd)
+    return Subject(name or layer.name, layer.fwd, bwd, primal, ("params", "x", "key"), layer.fwd, required=3)
 
 
 def from_custom_vjp(f: Any, name: str | None = None) -> Subject:
@@ -79,7 +97,19 @@ def from_custom_vjp(f: Any, name: str | None = None) -> Subject:
             _zeros(arg) if d is None and has_cotangent(arg) else d for arg, d in zip(args, cotangents, strict=True)
         )
 
-    return Subject(name or f.fun.__name__, fwd, bwd, f.fun, _parameters(f.fun), inspect.unwrap(f.fun), False, nondiff)
+    source = _source(f.fun)
+    arguments, _ = _parameters(f.fun)
+    return Subject(
+        name or str(getattr(source, "__name__", "f")),
+        fwd,
+        bwd,
+        f.fun,
+        arguments,
+        source,
+        False,
+        nondiff,
+        len(arguments),
+    )
 
 
 def _zeros(arg: Any) -> Any:
@@ -87,9 +117,24 @@ def _zeros(arg: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if is_float(leaf) else None, arg)
 
 
-def _parameters(f: Callable[..., Any]) -> tuple[str, ...]:
-    parameters = inspect.signature(f).parameters.values()
-    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+def _source(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that a person wrote, below decorators and partial applications."""
+    while isinstance(f, functools.partial):
+        f = f.func
+    f = inspect.unwrap(f)
+    return f if hasattr(f, "__name__") else type(f).__call__
+
+
+def _parameters(f: Callable[..., Any]) -> tuple[tuple[str, ...], int]:
+    """The names of the arguments by position, and how many of them have no default."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the arguments of the forward cannot be read: {error}") from error
+    if any(p.kind == p.VAR_POSITIONAL for p in parameters):
+        raise InputError("the forward takes any number of arguments (*args); each needs a name")
+    placed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return tuple(p.name for p in placed), sum(p.default is p.empty for p in placed)
 
 
 def is_float(leaf: Any) -> bool:
@@ -107,10 +152,16 @@ def cast(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if is_float(leaf) else leaf, tree)
 
 
+def custom_vjp_of(f: Any) -> Any:
+    """``f`` itself, or what it wraps, as ``jit`` does, if that is a ``jax.custom_vjp``; else None."""
+    inner = inspect.unwrap(f, stop=lambda g: isinstance(g, jax.custom_vjp)) if callable(f) else f
+    return inner if isinstance(inner, jax.custom_vjp) else None
+
+
 def as_subject(target: Any, name: str | None = None) -> Subject:
     """Whatever can be checked, brought to one form."""
     if isinstance(target, Layer):
         return from_layer(target, name)
-    if isinstance(target, jax.custom_vjp):
-        return from_custom_vjp(target, name)
+    if (custom := custom_vjp_of(target)) is not None:
+        return from_custom_vjp(custom, name)
     return from_rule(target, name)

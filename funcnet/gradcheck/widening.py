@@ -29,7 +29,7 @@ def casts_down(f: Callable[..., Any], *args: Any) -> bool:
     packed = pack(args)
     try:
         jaxpr = jax.make_jaxpr(lambda *arrays: f(*unpack(packed.form, arrays)))(*packed.arrays).jaxpr
-    except Exception:  # who runs it says it better
+    except (Exception, SystemExit):  # who runs it says it better
         return False
     return any(_narrow(v.aval) for eqn in jaxpr.eqns for v in eqn.outvars)
 

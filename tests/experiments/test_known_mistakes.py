@@ -16,7 +16,8 @@ def defaults():
         yield
 
 
-def test_a_quick_run_names_every_mistake(tmp_path, capsys):
+def test_a_quick_run_names_every_mistake(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")  # a narrower table breaks the lines that are looked for
     known_mistakes.main(known_mistakes.Config(quick=True), tmp_path)
     printed = capsys.readouterr().out
     metrics = json.loads((tmp_path / "metrics.json").read_text())
