@@ -21,7 +21,7 @@ from .reference import draw_cotangent, float_leaves
 from .report import Element, Finding, Report
 from .settings import settings
 from .subject import InputError, Subject, as_subject, cast, custom_vjp_of, is_float
-from .widening import NotWidened, casts_down, widened
+from .widening import casts_down, widened
 
 
 def check(
@@ -59,15 +59,12 @@ def check(
                 subject = widened(subject)
                 report = report.but(notes=["it computes in narrower floats than it gets: judged with all in float64"])
             probes, laws = _probed(subject, given.draws, quick)
-        except NotWidened:
-            doubt = "a loop or a branch computes in less than float64 inside: its mathematics cannot be judged apart"
-            return report.but("inconclusive", notes=[doubt])
         except Malformed as malformed:
             return report.but("wrong", _explained_shapes(subject, given.draws[0], malformed))
         report = report.but(worst=_worst(subject, probes))
         if not all(p.agrees for p in probes):
             report = dataclasses.replace(report, elements=_worst_elements(subject, probes))
-        if doubts := _doubts(subject, probes):
+        if doubts := _doubts(subject, probes, subject is not as_given):
             return report.but("inconclusive", notes=doubts)
         laws = _before_laws(subject, probes, laws)
         if findings := laws + _explained(subject, probes, {(f.argument, f.leaf) for f in laws}):
@@ -130,14 +127,15 @@ def _beyond_the_derivation(
         return report.but("wrong", at_kinks)
     tried = (*((jnp.float64,) if subject is as_given else ()), *dtypes)
     judged = {jnp.dtype(dtype).name: arithmetic.judge(as_given, first, dtype, zero) for dtype in tried}
-    malformed, imprecise, compiler, notes = (
+    malformed, imprecise, compiler, notes, doubts = (
         [item for one in judged.values() for item in getattr(one, field)]
-        for field in ("malformed", "imprecise", "compiler", "notes")
+        for field in ("malformed", "imprecise", "compiler", "notes", "doubts")
     )
     runs = dtypes and "jit" in judged[jnp.dtype(dtypes[0]).name].ulps
     if given.rows and runs and not arithmetic.too_large(as_given, given.rows, dtypes[0]):
+        malformed += _at_many_rows(subject, given, vanished)
         compiler += arithmetic.rows_disagree(as_given, given.rows, dtypes[0], zero)
-        report = report.but(probes=(f"{sizes_of(given.rows)} under jit in {jnp.dtype(dtypes[0]).name}",))
+        report = report.but(probes=(f"{sizes_of(given.rows)}, and under jit in {jnp.dtype(dtypes[0]).name}",))
     adequate = adequacy.adequacy(subject, probes)
     nothing = [f"{name} is zero by cancellation, and only rounding is left to compare" for name in sorted(zero)]
     missed = [f"the probes would not have seen {mutant}" for mutant in adequate.survivors]
@@ -150,7 +148,34 @@ def _beyond_the_derivation(
         return report.but("wrong", malformed)
     if compiler:
         return report.but("inconclusive", compiler)
-    return report.but("imprecise", imprecise) if imprecise else report
+    if imprecise:
+        return report.but("imprecise", imprecise)
+    return report.but("inconclusive", notes=doubts) if doubts else report
+
+
+def _at_many_rows(subject: Subject, given: Inputs, vanished: frozenset[int]) -> list[Finding]:
+    """What is wrong with very many rows alone. No path is sought: arrays of that size are too much for it."""
+    assert given.rows is not None
+    if "while" in reference.primitives(*reference.of_floats(subject.primal, given.draws[0].args)):
+        return []  # its reference takes a run for each element
+    if compiled_probe(subject, given.rows, vanished):
+        return []
+    try:
+        p = decision.probe(subject, given.rows, cotangents=1)
+    except Malformed as malformed:
+        return malformed.findings
+    text = f"is right at {'; '.join(sizes_of(d) for d in given.draws)}, and wrong at {sizes_of(given.rows)}: {{}}"
+    return [
+        Finding(subject.arguments[leaf.argument], leaf.path, "unexplained", text.format(_off(got, ref)))
+        for i, (leaf, got, ref) in enumerate(zip(float_leaves(p.draw.args), p.gots[0], p.refs[0], strict=True))
+        if i not in vanished and p.excess[0][i] > 1
+    ]
+
+
+def _off(got: np.ndarray, ref: np.ndarray) -> str:
+    """The element that is farthest off."""
+    at = tuple(int(n) for n in np.unravel_index(np.argmax(np.abs(got - ref)), ref.shape))
+    return f"got {got[at]:.6g} at {at}, expected {ref[at]:.6g}"
 
 
 def check_custom_vjp(f: Any, *inputs: Any, **settings: Any) -> Report:
@@ -191,14 +216,20 @@ def _worst_elements(subject: Subject, probes: Sequence[Probe], count: int = 3) -
     return tuple(found)
 
 
-def _doubts(subject: Subject, probes: Sequence[Probe]) -> list[str]:
+def _doubts(subject: Subject, probes: Sequence[Probe], is_widened: bool) -> list[str]:
     """Why the reference cannot be trusted: it disagrees with differences, or it is not finite."""
     p = probes[0]
     if not all(np.isfinite(ref).all() for probe in probes for row in probe.refs for ref in row):
         return ["the reference, jax.vjp of the forward, is not finite here"]
     if invisible := _below_sight(subject, p):
         return invisible
+    if not is_widened and (rounded := _rounded_constants(subject, p)):
+        return rounded
     audits = reference.audit(subject.primal, p.draw.args, p.dys[0], p.refs[0])
+    if any(a.disagree for a in audits):  # perhaps it straddled a kink that the point itself lies on
+        smooth = kinks.smooth_directions(subject, p.draw.args, p.dys[0])
+        if smooth is not None:
+            audits = reference.audit(subject.primal, p.draw.args, p.dys[0], p.refs[0], smooth)
     inside = reference.custom_derivatives(*reference.of_floats(subject.primal, p.draw.args))
     suspect = f"; the forward calls {', '.join(inside)}, whose own derivative may be wrong" if inside else ""
     return [
@@ -250,6 +281,23 @@ def _below_sight(subject: Subject, p: Probe) -> list[str]:
         for name, x, ref, got, excess in zip(names, floats, p.refs[0], p.gots[0], p.excess[0], strict=True)
         if excess > 1
         and max(np.abs(ref).max(), np.abs(got).max()) < 8 * reference.EPS * dy * y / max(np.abs(x).max(), 1e-300)
+    ]
+
+
+def _rounded_constants(subject: Subject, p: Probe) -> list[str]:
+    """Whether all is right but for constants that were rounded to float32, as ``jnp.float32(0.1)`` is."""
+    errors = [
+        np.abs(got - ref).max(initial=0) / max(np.abs(ref).max(initial=0), 1e-300)
+        for got, ref in zip(p.gots[0], p.refs[0], strict=True)
+    ]
+    unit = float(np.finfo(np.float32).eps)
+    if p.agrees or max(errors) > 4 * unit:
+        return []
+    found = reference.rounded_constants(*reference.of_floats(subject.primal, p.draw.args))
+    return [
+        f"right to {max(errors):.0e} and not beyond, as the forward holds the constant {value!r}, which was rounded to "
+        f"float32: write it as a Python number"
+        for value in found[:1]
     ]
 
 

@@ -15,7 +15,6 @@ from .inputs import Draw
 from .reference import EPS, draw_cotangent, float_leaves
 from .report import Finding
 from .subject import Subject, cast, is_float
-from .widening import NotWidened
 
 # |Δ| ≤ RELATIVE·|ref| + ABSOLUTE·(scale of the leaf) + 4·(movement of the reference as the inputs move by a rounding
 # unit). True rules agree to 1e-15 … 1e-12, and 1.00001 times the truth must fail.
@@ -75,8 +74,6 @@ def checked_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy
     """The same, as whatever arrays the backward returns; under ``jit`` they are tracers. Raises Malformed."""
     try:
         got = subject.bwd(residuals, dy)
-    except NotWidened:
-        raise
     except (Exception, SystemExit) as error:
         text = f"bwd raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise Malformed([Finding("", "", "wrong-structure", text)]) from error

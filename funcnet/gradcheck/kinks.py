@@ -1,7 +1,9 @@
-"""At kinks, on purpose: exact zeros and ties, where a derivative has a choice, and may not go beyond it."""
+"""Where random inputs do not go: exact zeros and ties, where a derivative has a choice and may not go beyond it; far
+out; and masks that hide a whole row."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +24,10 @@ KINKED |= {"cummax", "cummin", "reduce_window_max", "select_and_gather_add", "fl
 KINKED |= {"custom_jvp_call", "custom_vjp_call", "cond"}
 
 
+FAR, UNBOUNDED = ("large values", "extreme values"), ("normal", "positive")
+SMOOTH_TOO = ("exact zeros", *FAR, "a row of each mask wholly False")  # tried on functions without kinks too
+
+
 class Hull(NamedTuple):
     """For each differentiable leaf, the least and the largest slope around a point, and those on either side."""
 
@@ -29,90 +35,215 @@ class Hull(NamedTuple):
     high: list[np.ndarray]
     above: list[np.ndarray]
     below: list[np.ndarray]
+    unit: float
+    """The largest of the cotangent: what is far below it is rounding."""
 
 
-def hull(subject: Subject, args: tuple[Any, ...], dy: Any) -> Hull | None:
+def hull(
+    subject: Subject, args: tuple[Any, ...], dy: Any, gots: list[np.ndarray] | None = None, kinked: bool = True
+) -> Hull | None:
     """What autodiff says at the point itself and a step aside in several directions; None where that is not finite.
 
-    The first direction moves everything up: it parts zeros, and keeps ties.
+    The first direction moves everything up: it parts zeros, and keeps ties. Of many that tie each may be taken: so
+    elements of ``gots`` that lie outside are moved alone. Where nothing is ``kinked`` the point itself will do.
     """
     f, floats = reference.of_floats(subject.primal, args)
+
+    def slopes(way: list[Any], sign: int) -> list[np.ndarray]:
+        point = [x + sign * STEP * d for x, d in zip(floats, way, strict=True)]
+        return [np.asarray(leaf) for leaf in reference.vjp(f, *point)[1](dy)]
+
     rng = np.random.default_rng(17)
-    directions = [
-        [np.ones(np.shape(x)) for x in floats],
-        *([rng.normal(size=np.shape(x)) for x in floats] for _ in "ab"),
-    ]
-    points = [[x + sign * STEP * d for x, d in zip(floats, way, strict=True)] for way in directions for sign in (1, -1)]
-    slopes = [[np.asarray(leaf) for leaf in reference.vjp(f, *point)[1](dy)] for point in [floats, *points]]
-    if not finite(slopes):
-        return None
-    stacked = [np.stack(leaves) for leaves in zip(*slopes, strict=True)]
-    return Hull([s.min(axis=0) for s in stacked], [s.max(axis=0) for s in stacked], slopes[1], slopes[2])
+    ways = [[np.ones(np.shape(x)) for x in floats], *([rng.normal(size=np.shape(x)) for x in floats] for _ in "ab")]
+    found = [slopes([0.0] * len(floats), 1)]
+    found += [slopes(way, sign) for way in ways if kinked for sign in (1, -1)]
+    unit = max((float(np.abs(d).max(initial=0)) for d in jax.tree.leaves(dy) if is_float(d)), default=0.0)
+    above, below = found[1:3] if kinked else found * 2
+    around = _hull_of(found, above, below, unit)
+    if kinked and gots is not None and finite(found):
+        found += [slopes(way, sign) for way in _alone(around, gots) for sign in (1, -1)]
+        around = _hull_of(found, above, below, unit)
+    return around if finite([around.low, around.high]) else None
+
+
+def _hull_of(found: list[list[np.ndarray]], above: list[np.ndarray], below: list[np.ndarray], unit: float) -> Hull:
+    stacked = [np.stack(leaves) for leaves in zip(*found, strict=True)]
+    return Hull([s.min(axis=0) for s in stacked], [s.max(axis=0) for s in stacked], above, below, unit)
+
+
+def _alone(around: Hull, gots: list[np.ndarray], most: int = 16) -> list[list[np.ndarray]]:
+    """Directions that move one element, each being one that lies outside."""
+    ways = []
+    for i, got in enumerate(gots):
+        for flat in np.flatnonzero(_outside(around, i, got))[:most]:
+            way = [np.zeros(np.shape(g)) for g in gots]
+            way[i].flat[flat] = 1.0
+            ways.append(way)
+    return ways
+
+
+def excusable(around: Hull, i: int, got: np.ndarray, room: float = 0.0) -> np.ndarray:
+    """Where leaf ``i`` is at a kink, and ``got`` lies between the slopes that are there, with ``room`` of the scale."""
+    low, high = around.low[i], around.high[i]
+    width = high - low
+    aside = 1e-3 * width + room * _scale(around, i)
+    return (width > 1e-7 * _scale(around, i)) & (got >= low - aside) & (got <= high + aside)
 
 
 def excuse(subject: Subject, p: Probe) -> Probe:
     """``p`` without the errors at kinks, where the backward took another slope than autodiff, and one that is there."""
     excess = [list(row) for row in p.excess]
     for k, dy in enumerate(p.dys):
-        around = hull(subject, p.draw.args, dy)
+        around = hull(subject, p.draw.args, dy, p.gots[k])
         if around is None:
             return p
         allowed = allowed_error(p.refs[k], [0.0] * len(p.refs[k]))
         for i, (got, ref) in enumerate(zip(p.gots[k], p.refs[k], strict=True)):
             wrong = np.abs(got - ref) > allowed[i]
-            kinked = _kinked(around.low[i], around.high[i], around, i)
-            if kinked[wrong].all() and not _outside(around, i, got)[wrong].any():
+            if excusable(around, i, got)[wrong].all():
                 excess[k][i] = 0.0
     return p._replace(excess=excess)
 
 
+def smooth_directions(subject: Subject, args: tuple[Any, ...], dy: Any) -> list[np.ndarray] | None:
+    """For each leaf, 1 where its slope is the same all around, 0 at kinks; None where there are no kinks."""
+    around = hull(subject, args, dy)
+    if around is None:
+        return None
+    still = [_kinked(low, high, around, i) for i, (low, high) in enumerate(zip(around.low, around.high, strict=True))]
+    return [np.where(kinked, 0.0, 1.0) for kinked in still] if any(kinked.any() for kinked in still) else None
+
+
 def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[list[Finding], list[str]]:
-    """What is wrong at exact zeros and at ties, and by which convention the backward chooses there.
+    """What is wrong at exact zeros, at ties and far out, and by which convention the backward chooses at kinks.
 
     The leaves in ``but`` are zero by cancellation, and not looked at.
     """
     f, floats = reference.of_floats(subject.primal, draw.args)
-    if not reference.primitives(f, floats) & KINKED:
-        return [], []
+    kinked = bool(reference.primitives(f, floats) & KINKED)
     found: list[Finding] = []
     notes: list[str] = []
-    for kind, make in (("exact zeros", _with_zeros), ("ties", _with_ties)):
-        rng = np.random.default_rng([draw.seed, 23])
-        args = jax.tree.map(lambda leaf, m=make, r=rng: m(np.asarray(leaf), r) if is_float(leaf) else leaf, draw.args)
+    for kind, make in VARIANTS.items():
+        if not (kinked or kind in SMOOTH_TOO) or (kind in FAR and draw.domain not in UNBOUNDED):
+            continue
+        args = make(draw.args, np.random.default_rng([draw.seed, 23]))
+        if args is None:
+            continue
         y, residuals = subject.fwd(*args)
         if not finite(y):
             continue
-        dy = draw_cotangent(y, rng)
+        dy = draw_cotangent(y, np.random.default_rng([draw.seed, 29]))
         try:
             gots = run_backward(subject, args, residuals, dy)
         except Malformed as malformed:
             return malformed.findings, []
-        around = hull(subject, args, dy)
+        around = hull(subject, args, dy, gots, kinked)
         if around is None:
             continue
-        for i, (leaf, got) in enumerate(zip(float_leaves(args), gots, strict=True)):
-            where = subject.arguments[leaf.argument], leaf.path
-            if i in but:
-                continue
-            if text := _fault(around, i, got, kind):
-                found.append(Finding(*where, "wrong-mask", text))
-            elif convention := _convention(around, i, got, kind):
-                notes.append(f"at {kind} d{''.join(where)} {convention}")
+        some, conventions = _judged(subject, args, around, gots, kind, but)
+        found += some
+        notes += conventions
     return found, notes
 
 
-def _with_zeros(leaf: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.where(rng.random(leaf.shape) < 0.3, 0.0, leaf)
+def _judged(
+    subject: Subject, args: tuple[Any, ...], around: Hull, gots: list[np.ndarray], kind: str, but: frozenset[int]
+) -> tuple[list[Finding], list[str]]:
+    found, notes = [], []
+    for i, (leaf, got) in enumerate(zip(float_leaves(args), gots, strict=True)):
+        where = subject.arguments[leaf.argument], leaf.path
+        if i in but:
+            continue
+        if text := _fault(around, i, got, kind):
+            found.append(Finding(*where, "wrong-mask" if np.isfinite(got).all() else "not-finite", text))
+        elif convention := _convention(around, i, got, kind):
+            notes.append(f"at {kind} d{''.join(where)} {convention}")
+    if kind == "ties between arguments" and not found and (text := _joint_fault(around, gots)):
+        found.append(Finding("", "", "wrong-mask", text))
+    return found, notes
 
 
-def _with_ties(leaf: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+# ---------------------------------------------------------------- the inputs
+
+
+def _with_zeros(args: Any, rng: np.random.Generator) -> Any:
+    return _floats(args, lambda leaf: np.where(rng.random(leaf.shape) < 0.3, 0.0, leaf))
+
+
+def _with_ties(args: Any, rng: np.random.Generator) -> Any:
     """Neighbours along the last axis are equal, and so are the first two rows."""
-    tied = leaf.copy()
-    if tied.ndim and tied.shape[-1] > 1:
-        tied[..., 1::2] = tied[..., : tied.shape[-1] // 2 * 2 : 2]
-    if tied.ndim > 1 and len(tied) > 1:
-        tied[1] = tied[0]
-    return tied
+
+    def tied(leaf):
+        tied = leaf.copy()
+        if tied.ndim and tied.shape[-1] > 1:
+            tied[..., 1::2] = tied[..., : tied.shape[-1] // 2 * 2 : 2]
+        if tied.ndim > 1 and len(tied) > 1:
+            tied[1] = tied[0]
+        return tied
+
+    return _floats(args, tied)
+
+
+def _with_ties_between(args: Any, rng: np.random.Generator) -> Any:
+    """Leaves of one shape share about half of their elements; None where no two have one shape."""
+    first: dict[tuple[int, ...], np.ndarray] = {}
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(args) if is_float(leaf)]
+    if len(set(shapes)) == len(shapes):
+        return None
+
+    def tied(leaf):
+        other = first.setdefault(leaf.shape, leaf)
+        return np.where(rng.random(leaf.shape) < 0.5, other, leaf)
+
+    return _floats(args, tied)
+
+
+def _with_large(args: Any, rng: np.random.Generator) -> Any:
+    """A third of the elements up to thirty times larger: beyond caps."""
+    return _floats(args, lambda leaf: leaf * np.where(rng.random(leaf.shape) < 0.3, rng.uniform(5, 30, leaf.shape), 1))
+
+
+def _with_extremes(args: Any, rng: np.random.Generator) -> Any:
+    """A few elements of a thousand and more, of either sign where there are both: where exp overflows or vanishes."""
+
+    def grown(leaf):
+        if leaf.size > 2:
+            leaf.flat[[0, -1]] = 1e3 * (1 + np.abs(leaf.flat[[0, -1]])) * (1, -1 if (leaf < 0).any() else 1)
+        return leaf
+
+    return _floats(args, grown)
+
+
+def _with_false_rows(args: Any, rng: np.random.Generator) -> Any:
+    masks = [np.asarray(leaf) for leaf in jax.tree.leaves(args) if getattr(leaf, "dtype", None) == np.bool_]
+    if not any(mask.ndim for mask in masks):
+        return None
+
+    def emptied(leaf):
+        if getattr(leaf, "dtype", None) != np.bool_ or not np.ndim(leaf):
+            return leaf
+        mask = np.array(leaf)
+        mask.reshape(-1, mask.shape[-1])[0] = False
+        return mask
+
+    return jax.tree.map(emptied, args)
+
+
+def _floats(args: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    return jax.tree.map(lambda leaf: change(np.array(leaf)) if is_float(leaf) else leaf, args)
+
+
+VARIANTS: dict[str, Callable[[Any, np.random.Generator], Any]] = {
+    "exact zeros": _with_zeros,
+    "ties": _with_ties,
+    "ties between arguments": _with_ties_between,
+    "large values": _with_large,
+    "extreme values": _with_extremes,
+    "a row of each mask wholly False": _with_false_rows,
+}
+
+
+# ---------------------------------------------------------------- the judgement
 
 
 def _scale(around: Hull, i: int) -> float:
@@ -120,7 +251,7 @@ def _scale(around: Hull, i: int) -> float:
 
 
 def _outside(around: Hull, i: int, got: np.ndarray) -> np.ndarray:
-    room = TOLERANCE * _scale(around, i)
+    room = TOLERANCE * _scale(around, i) + 1e-9 * around.unit
     return ~((got >= around.low[i] - room) & (got <= around.high[i] + room))  # NaN is outside
 
 
@@ -135,6 +266,16 @@ def _fault(around: Hull, i: int, got: np.ndarray, kind: str) -> str | None:
         total, due = float(got.sum()), float(around.above[i].sum())
         if abs(total - due) > TOLERANCE * max(np.abs(around.above[i]).sum(), _scale(around, i)):
             return f"at ties the shares do not add up: their sum is {total:.6g}, expected {due:.6g}"
+    return None
+
+
+def _joint_fault(around: Hull, gots: list[np.ndarray]) -> str | None:
+    """All values moved up together have one slope, to which the shares of all arguments add up."""
+    above, below = (sum(float(leaf.sum()) for leaf in side) for side in (around.above, around.below))
+    size = sum(float(np.abs(leaf).sum()) for leaf in around.above)
+    total = sum(float(got.sum()) for got in gots)
+    if abs(above - below) <= TOLERANCE * size < abs(total - above):
+        return f"at ties between arguments the shares do not add up: their sum is {total:.6g}, expected {above:.6g}"
     return None
 
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .program import traced_once
 from .subject import InputError, is_float
-from .trace import traced_once
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -68,6 +68,17 @@ def custom_derivatives(f: Callable[..., Any], floats: list[Any]) -> list[str]:
         if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
             found.append(str(getattr(eqn.params["call_jaxpr"].jaxpr.debug_info, "func_name", "a custom derivative")))
     return list(dict.fromkeys(found))
+
+
+def rounded_constants(f: Callable[..., Any], floats: list[Any]) -> list[float]:
+    """Numbers that ``f`` computes with which are those of float32, but for short ones: 0.10000000149011612, not 0.5."""
+    try:
+        closed = jax.make_jaxpr(f)(*floats)
+    except jax.errors.JAXTypeError:  # it looks at values
+        return []
+    literals = [v.val for eqn in equations(closed.jaxpr) for v in eqn.invars if hasattr(v, "val")]
+    numbers = [float(n) for c in (*literals, *closed.consts) if is_float(np.asarray(c)) for n in np.ravel(c)[:64]]
+    return [n for n in numbers if float(np.float32(n)) == n and len(repr(n)) > 12]
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
@@ -166,8 +177,17 @@ class Audit(NamedTuple):
         return self.uncertainty < 1e-8 * scale and abs(self.slope - self.autodiff) > 1e-6 * scale
 
 
-def audit(primal: Callable[..., Any], args: tuple[Any, ...], dy: Any, ref: list[np.ndarray]) -> list[Audit]:
-    """⟨dy, y⟩ differentiated along one random direction per leaf, by Ridders' extrapolation, beside the reference."""
+def audit(
+    primal: Callable[..., Any],
+    args: tuple[Any, ...],
+    dy: Any,
+    ref: list[np.ndarray],
+    along_these: list[np.ndarray] | None = None,
+) -> list[Audit]:
+    """⟨dy, y⟩ differentiated along one random direction per leaf, by Ridders' extrapolation, beside the reference.
+
+    ``along_these``: for each leaf the elements that may move, as 0 and 1; the others are at kinks.
+    """
     f, floats = of_floats(primal, args)
 
     def inner(y) -> float:
@@ -177,6 +197,8 @@ def audit(primal: Callable[..., Any], args: tuple[Any, ...], dy: Any, ref: list[
     result = []
     for i, leaf in enumerate(floats):
         direction = np.random.default_rng([11, i]).normal(size=np.shape(leaf))
+        if along_these is not None:
+            direction *= along_these[i]
 
         def along(t: float, i: int = i, direction: np.ndarray = direction) -> float:
             moved = list(floats)

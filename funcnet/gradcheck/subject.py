@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import CustomVJPPrimal
 
 from ..types import Layer
 
@@ -83,8 +84,12 @@ def from_custom_vjp(f: Any, name: str | None = None) -> Subject:
     nondiff = tuple(f.nondiff_argnums)
 
     def fwd(*args):
-        y, residuals = primal_fwd(*args)
+        given = (arg if i in nondiff else as_primals(arg) for i, arg in enumerate(args))
+        y, residuals = primal_fwd(*(given if f.symbolic_zeros else args))
         return y, (args, residuals)
+
+    def as_primals(arg):
+        return jax.tree.map(lambda leaf: CustomVJPPrimal(leaf, True), arg)
 
     def bwd(saved, dy):
         args, residuals = saved

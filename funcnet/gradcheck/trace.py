@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from .program import Hooks, Line, Program, Step, counts, evaluate, program_of
-from .program import traced_once as traced_once
+from .reference import vjp
 from .rules import wrong_rules
 from .surrogates import WrongRule
 
@@ -177,7 +177,7 @@ def _in_chunks(mapped, rows: np.ndarray, rest: float, size: int, dys, floats) ->
 
 
 def _pulled(program: Program, hooks: Hooks, dys: Sequence[Any], floats: Sequence[Any]):
-    _, pull = jax.vjp(lambda *values: evaluate(program, values, hooks), *floats)
+    _, pull = vjp(lambda *values: evaluate(program, values, hooks), *floats)
     return jnp.concatenate([leaf.ravel() for dy in dys for leaf in pull(jax.tree.leaves(dy))])
 
 

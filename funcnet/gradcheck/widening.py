@@ -5,21 +5,19 @@ So the mathematics can be judged, which their arithmetic would hide.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jax._src import source_info_util  # there is no public way to say which line an equation comes from
 from jax.extend import core
 
 from .packing import pack, unpack
 from .subject import Subject
-
-
-class NotWidened(Exception):  # noqa: N818  (never leaves the checker)
-    """A loop or a branch computes in narrow floats, which are not widened inside it."""
-
 
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
@@ -31,7 +29,17 @@ def casts_down(f: Callable[..., Any], *args: Any) -> bool:
         jaxpr = jax.make_jaxpr(lambda *arrays: f(*unpack(packed.form, arrays)))(*packed.arrays).jaxpr
     except (Exception, SystemExit):  # who runs it says it better
         return False
-    return any(_narrow(v.aval) for eqn in jaxpr.eqns for v in eqn.outvars)
+    return any(_narrow(v.aval) for eqn in _unrolled(jaxpr) for v in eqn.outvars)
+
+
+def _unrolled(jaxpr: Any) -> Iterator[Any]:
+    """The equations, and those of loops and branches; not those of library functions, which may do as they like."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        bodies = [eqn.params[key] for key in ("jaxpr", "cond_jaxpr", "body_jaxpr") if key in eqn.params]
+        if eqn.primitive.name in ("scan", "while", "cond"):
+            for body in (*bodies, *eqn.params.get("branches", ())):
+                yield from _unrolled(body.jaxpr)
 
 
 def widened(subject: Subject) -> Subject:
@@ -70,25 +78,58 @@ def _evaluate(jaxpr: Any, consts: Any, args: list[Any]) -> list[Any]:
         return _float64(jnp.asarray(v.val)) if isinstance(v, core.Literal) else env[v]
 
     for eqn in jaxpr.eqns:
-        env.update(zip(eqn.outvars, _equation(eqn, [value(v) for v in eqn.invars]), strict=True))
+        names = source_info_util.current_name_stack()
+        with source_info_util.user_context(eqn.source_info.traceback, name_stack=names):  # its line remains its line
+            env.update(zip(eqn.outvars, _equation(eqn, [value(v) for v in eqn.invars]), strict=True))
     return [value(v) for v in jaxpr.outvars]
 
 
 def _equation(eqn: Any, values: list[Any]) -> list[Any]:
-    """One equation in float64. Raises NotWidened for a loop or a branch that computes in less."""
-    name = eqn.primitive.name
+    """One equation in float64, and the bodies of loops and branches too."""
+    name, params = eqn.primitive.name, eqn.params
     if name == "convert_element_type" and jnp.issubdtype(eqn.params["new_dtype"], jnp.floating):
         return [_float64(values[0].astype(jnp.float64))]
     if name == "reduce_precision":
         return values
-    inner = next((eqn.params[key] for key in CALLS if key in eqn.params), None)
-    if inner is not None and name not in ("scan", "while", "cond"):
+    if name == "bitcast_convert_type":  # of bits, which are as many as they are
+        return [_float64(eqn.primitive.bind(*values, **params))]
+    if name == "scan":
+        return _scan(params, values)
+    if name == "while":
+        return _while(params, values)
+    if name == "cond":
+        return lax.switch(values[0], [functools.partial(_inside, branch) for branch in params["branches"]], *values[1:])
+    inner = next((params[key] for key in CALLS if key in params), None)
+    if inner is not None:
         return _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values)
-    if name in ("scan", "while", "cond") and any(_narrow(v.aval) for v in (*eqn.invars, *eqn.outvars)):
-        raise NotWidened
-    params = {key: _wide_dtype(param) for key, param in eqn.params.items()}
-    outs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(params))
+    wide = {key: _wide_dtype(param) for key, param in params.items()}
+    outs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(wide))
     return [_float64(out) for out in (outs if eqn.primitive.multiple_results else [outs])]
+
+
+def _inside(closed: Any, *values: Any) -> list[Any]:
+    return _evaluate(closed.jaxpr, closed.consts, list(values))
+
+
+def _scan(params: Any, values: list[Any]) -> list[Any]:
+    fixed, carried = params["num_consts"], params["num_carry"]
+
+    def turn(carry: list[Any], row: list[Any]) -> tuple[list[Any], list[Any]]:
+        outs = _inside(params["jaxpr"], *values[:fixed], *carry, *row)
+        return outs[:carried], outs[carried:]
+
+    start, rows = values[fixed : fixed + carried], values[fixed + carried :]
+    end, stacked = lax.scan(turn, start, rows, params["length"], params["reverse"])
+    return [*end, *stacked]
+
+
+def _while(params: Any, values: list[Any]) -> list[Any]:
+    first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+    return lax.while_loop(
+        lambda carry: _inside(params["cond_jaxpr"], *values[:first], *carry)[0],
+        lambda carry: _inside(params["body_jaxpr"], *values[first:second], *carry),
+        values[second:],
+    )
 
 
 def _wide_dtype(param: Any) -> Any:

@@ -1,5 +1,7 @@
 """Verdicts: right rules are correct, wrong ones wrong, imprecise ones imprecise; and every wrong call is one error."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -179,6 +181,39 @@ def test_a_rule_that_changes_its_mind():
     assert gradcheck.check(drifting, "N").findings[0].mistake == "nondeterministic"
     drifting = Rule(lambda x: (jnp.sin(x) + next(answers), x), lambda x, dy: (dy * jnp.cos(x),))
     assert gradcheck.check(drifting, "N").findings[0].mistake == "nondeterministic"
+
+
+def test_symbolic_zeros_are_what_jax_hands_over():
+    f = jax.custom_vjp(lambda x, w: jnp.sin(x) * w)
+    f.defvjp(
+        lambda x, w: (jnp.sin(x.value) * w.value, (x.value, w.value)),
+        lambda r, dy: (dy * jnp.cos(r[0]) * r[1], dy * jnp.sin(r[0])),
+        symbolic_zeros=True,
+    )
+    assert gradcheck.check_custom_vjp(f, "N", "N").verdict == "correct"
+
+
+def test_what_is_wrong_with_many_rows_alone_is_found():
+    """A kernel that works in blocks of 64 rows, and forgets the last one where it is not full."""
+
+    def bwd(x, dy):
+        rows = len(x)
+        done = rows if rows < 64 else rows // 64 * 64
+        return (jnp.where(jnp.arange(rows)[:, None] < done, 2 * x * dy, 0),)
+
+    (finding,) = gradcheck.check(Rule(lambda x: (x * x, x), bwd), "N D").findings
+    assert re.match("is right at N=5 D=7; .*, and wrong at N=40009 D=7: got 0 at", finding.explanation)
+
+
+def test_a_forward_that_raises_in_float32_is_not_called_correct():
+    def fwd(x):
+        if x.dtype == jnp.float32:
+            raise ValueError("no float32, please")
+        return jnp.sin(x), x
+
+    report = gradcheck.check(Rule(fwd, lambda x, dy: (jnp.cos(x) * dy,)), "N")
+    assert report.verdict == "inconclusive"
+    assert "no float32, please" in report.notes[0]
 
 
 def test_a_custom_vjp_whose_forward_is_another_function():
