@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import io
 import json
+import math
 import os
 import statistics
 import sys
@@ -61,6 +62,13 @@ def at_least(least: int, **values: float) -> None:
     for name, value in values.items():
         if not value >= least:
             raise InputError(f"--{name.replace('_', '-')} is at least {least}; got {value}")
+
+
+def positive(**values: float) -> None:
+    """Raises InputError for a value that is not above 0 and finite, under the name of its flag."""
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise InputError(f"--{name.replace('_', '-')} is above 0; got {value}")
 
 
 class _Parser(simple_parsing.ArgumentParser):
