@@ -49,7 +49,7 @@ class Config(harness.Config):
 
 
 def standardised(dataset: data.Dataset) -> data.Dataset:
-    """Mean 0 and standard deviation 1 for each feature; both are the training part's, as the other is not to be seen."""
+    """Mean 0 and standard deviation 1 for each feature of the training part; the test part only follows."""
     mean, deviation = dataset.x_train.mean(axis=0), dataset.x_train.std(axis=0)
     return dataset._replace(x_train=(dataset.x_train - mean) / deviation, x_test=(dataset.x_test - mean) / deviation)
 

@@ -30,7 +30,9 @@ def draw(path: Path, histories: list[list[dict[str, float]]], held_out: list[Hel
     _curves(left, histories)
     _flowers(right.subplots(), held_out)
     right = 1 - np.concatenate([split.wrong for split in held_out]).mean()
-    figure.suptitle(f"irises: {right:.1%} of the flowers held out are recognised, over {len(held_out)} splits", fontsize=15)
+    figure.suptitle(
+        f"irises: {right:.1%} of the flowers held out are recognised, over {len(held_out)} splits", fontsize=15
+    )
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
