@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float
 from rich.console import Console
 from rich.table import Table
 
@@ -47,14 +48,14 @@ class Config(harness.Config):
             raise harness.InputError(f"--batch-size is at most 1000; got {self.batch_size}")
 
 
-def scaled(factor: float, rule: funcnet.Rule) -> funcnet.Rule:
-    """y = factor · rule(…), so dx = the rule's dx for factor · dy."""
+def scaled(factor: float, loss: funcnet.Rule) -> funcnet.Rule:
+    """C = factor · L, so its gradient is that of L for factor · dy."""
 
-    def fwd(*args):
-        y, residuals = rule.fwd(*args)
-        return factor * y, residuals
+    def fwd(predictions: Float[Array, "*B K"], targets: Float[Array, "*B K"]):
+        value, residuals = loss.fwd(predictions, targets)
+        return factor * value, residuals
 
-    return funcnet.Rule(fwd, lambda residuals, dy: rule.bwd(residuals, factor * dy))
+    return funcnet.Rule(fwd, lambda residuals, dy: loss.bwd(residuals, factor * dy))
 
 
 # The book averages its costs over the examples and sums them over the outputs; the losses here average over both.

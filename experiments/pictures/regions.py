@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.animation import PillowWriter
 
 SIDE = 260
 AXIS = np.linspace(-1, 1, SIDE, dtype=np.float32)
@@ -47,17 +47,20 @@ def animate(path: Path, frames: list[Frame], posterior: np.ndarray, bayes_rate: 
     """The regions after each frame's steps, with the borders that the Bayes classifier draws."""
     figure: Any = plt.figure(figsize=(4.4, 4.7), layout="constrained")
     axes = figure.subplots()
-    best, mask = posterior.argmax(axis=1).reshape(SIDE, SIDE), OUTSIDE.reshape(SIDE, SIDE)
-
-    def show(frame: Frame) -> None:
-        axes.clear()
-        _disc(axes, frame.probabilities)
-        for k in range(posterior.shape[1]):
-            axes.contour(AXIS, AXIS, np.ma.array(best == k, mask=mask), levels=[0.5], colors="black", linewidths=0.7)
-        axes.set_title(f"step {frame.step:,}: {frame.accuracy:.1%} right\nblack: the Bayes borders, {bayes_rate:.1%}")
-
-    film = FuncAnimation(figure, show, frames=[*frames, *[frames[-1]] * 8], cache_frame_data=False)  # stays at the end
-    film.save(path, PillowWriter(fps=6), dpi=80)
+    best = np.ma.array(posterior.argmax(axis=1), mask=OUTSIDE).reshape(SIDE, SIDE)
+    borders = [best == k for k in range(posterior.shape[1])]
+    writer = PillowWriter(fps=6)
+    with writer.saving(figure, path, dpi=80):
+        for frame in frames:
+            axes.clear()
+            _disc(axes, frame.probabilities)
+            for border in borders:
+                axes.contour(AXIS, AXIS, border, levels=[0.5], colors="black", linewidths=0.7)
+            right = f"step {frame.step:,}: {frame.accuracy:.1%} right"
+            axes.set_title(f"{right}\nblack: the Bayes borders, {bayes_rate:.1%}")
+            writer.grab_frame()
+        for _ in range(8):  # the last one stays
+            writer.grab_frame()
     plt.close(figure)
 
 
