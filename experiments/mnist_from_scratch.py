@@ -2,9 +2,10 @@
 
 First note 004: a network of 784, 10 and 10 units with relu and softmax, weights and biases from U(−0.5, 0.5), 100 steps
 of gradient descent on the cross-entropy of all 60,000 images, learning rate 1; the note gives about 85 %. Ten seeds are
-trained together: a step is a function, and vmap makes of it a step of ten networks. Then note 001: a network written
-neuron by neuron, shown to be its matrix form to 1e-12, and what it costs in time. Prints the figures of both; writes
-metrics.json and mnist_from_scratch.png: the learning curves, and what the neurons have learned to look for.
+trained together: a step is a function, and vmap makes of it a step of ten networks. The rate is high, and the accuracy
+leaps; so that of the best step is given too, as the note says "can reach". Then note 001: a network written neuron by
+neuron, shown to be its matrix form to 1e-12, and what it costs in time. Prints the figures of both; writes metrics.json
+and mnist_from_scratch.png: the learning curves, and what the neurons have learned to look for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from rich.console import Console
+from rich.table import Table
 
 import funcnet
 from funcnet import data, initializers, ops, optimizers, training
@@ -92,16 +95,17 @@ def note_004(config: Config, dataset: data.Dataset) -> list[dict[str, Any]]:
             curves.append(accuracy(state.params, *test))
             report(f"{config.seeds} networks: test accuracy {curves[-1].mean():.4f}")
     seconds = (time.perf_counter() - begin) / config.seeds
-    on_train = accuracy(state.params, *train)
+    on_train, by_seed = accuracy(state.params, *train), np.array(curves).T.tolist()
     return [
         {
             "seed": seed,
             "seconds": seconds,
-            "test_accuracy": float(curves[-1][i]),
-            "train_accuracy": float(on_train[i]),
-            "curve": [float(accuracies[i]) for accuracies in curves],
+            "test_accuracy": curve[-1],
+            "best_test_accuracy": max(curve),
+            "train_accuracy": float(right),
+            "curve": curve,
         }
-        for i, seed in enumerate(seeds)
+        for seed, curve, right in zip(seeds, by_seed, on_train, strict=True)
     ]
 
 
@@ -243,8 +247,14 @@ def main(config: Config, out: Path) -> None:
         dataset = data.Dataset(*(array[:5000] for array in dataset))
     results = note_004(config, dataset)
     figures = harness.summarise(results)
-    spread = f" ± {figures['test_accuracy_std']:.4f} over {config.seeds} seeds" if config.seeds > 1 else ""
-    print(f"note 004: test accuracy {figures['test_accuracy']:.4f}{spread}, training {figures['train_accuracy']:.4f}")
+    table = Table(f"note 004, {config.seeds} seeds", "mean", "± std", "least", "most", box=None, pad_edge=False)
+    for name in ("test_accuracy", "best_test_accuracy", "train_accuracy"):
+        values = [result[name] for result in results]
+        spread = f"{figures[f'{name}_std']:.4f}" if config.seeds > 1 else "–"
+        table.add_row(
+            name.replace("_", " "), f"{figures[name]:.4f}", spread, f"{min(values):.4f}", f"{max(values):.4f}"
+        )
+    Console().print(table)
 
     neuron_figures, learned = by_neuron(config, dataset)
     apart, accuracy, by_neurons, by_matrices = neuron_figures.values()
