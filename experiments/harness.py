@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import jax
+import numpy as np
 import simple_parsing
 
 from funcnet.idx import DataError
@@ -69,6 +70,13 @@ def positive(**values: float) -> None:
     for name, value in values.items():
         if not 0 < value < math.inf:
             raise InputError(f"--{name.replace('_', '-')} is above 0; got {value}")
+
+
+def require_finite(tree: Any, **rate: float) -> None:
+    """Blames the learning rate, under the name of its flag, for NaN or infinity in any array of ``tree``."""
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)):
+        ((name, value),) = rate.items()
+        raise InputError(f"--{name.replace('_', '-')} {value} is too large: training met NaN or infinity")
 
 
 class _Parser(simple_parsing.ArgumentParser):

@@ -11,6 +11,7 @@ and mnist_from_scratch.png: the learning curves, and what the neurons have learn
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 import time
 from pathlib import Path
@@ -94,6 +95,7 @@ def note_004(config: Config, dataset: data.Dataset) -> list[dict[str, Any]]:
             state, _ = step(state, *train)
             curves.append(accuracy(state.params, *test))
             report(f"{config.seeds} networks: test accuracy {curves[-1].mean():.4f}")
+    harness.require_finite(state.params, learning_rate=config.learning_rate)
     seconds = (time.perf_counter() - begin) / config.seeds
     on_train, by_seed = accuracy(state.params, *train), np.array(curves).T.tolist()
     return [
@@ -155,11 +157,14 @@ def neural_network(sizes: tuple[int, ...]) -> funcnet.Layer:
     return funcnet.serial(*(layer(neurons) for neurons in sizes))
 
 
-def descent(net: funcnet.Layer, params, learning_rate: float):
-    """A compiled step, ``(state, X, y) -> (state, loss)``, and the first state."""
-    optimizer = optimizers.sgd(learning_rate)
-    step = jax.jit(funcnet.train_step(net, ops.mean_squared_error(), optimizer))
-    return step, training.init_state(params, optimizer, jax.random.key(0))  # nothing here is random
+@functools.cache  # so that the timing compiles nothing again
+def compiled_step(net: funcnet.Layer, learning_rate: float):
+    """``(state, X, y) -> (state, loss)``."""
+    return jax.jit(funcnet.train_step(net, ops.mean_squared_error(), optimizers.sgd(learning_rate)))
+
+
+def first_state(params) -> training.TrainState:
+    return training.init_state(params, optimizers.sgd(1.0), jax.random.key(0))  # neither rate nor key comes into it
 
 
 def train(net: funcnet.Layer, params, X, y, epochs: int, learning_rate: float, batch_size: int = 32):
@@ -168,7 +173,7 @@ def train(net: funcnet.Layer, params, X, y, epochs: int, learning_rate: float, b
     The loss is the note's, the mean over all N·K elements, and so is its gradient here, 2(a − y)/(N·K). The note's own
     derivative divides by N alone: K times as much, as if its learning rate were K times what it says.
     """
-    step, state = descent(net, params, learning_rate)
+    step, state = compiled_step(net, learning_rate), first_state(params)
     for epoch in range(epochs):
         total_loss = 0.0
         for i in range(0, len(X), batch_size):
@@ -196,15 +201,15 @@ def as_matrices(params):
     return tuple(part for layer in dense for part in (layer, {}))
 
 
-def step_milliseconds(networks: list[tuple[funcnet.Layer, Any]], X, y, repeats: int) -> list[float]:
-    """The median of a compiled step on one batch, for each (net, params); they take turns."""
-    runs: list[tuple[Any, Any, list[float]]] = [(*descent(net, params, 0.1), []) for net, params in networks]
+def step_milliseconds(networks: list[tuple[Any, Any]], X, y, repeats: int) -> list[float]:
+    """The median of a step on one batch, for each (compiled step, parameters); they take turns."""
+    runs: list[tuple[Any, Any, list[float]]] = [(step, first_state(params), []) for step, params in networks]
     for _ in range(1 + repeats):
         for step, state, times in runs:
             start = time.perf_counter()
             jax.block_until_ready(step(state, X, y))
             times.append(1000 * (time.perf_counter() - start))
-    return [statistics.median(times[1:]) for _, _, times in runs]  # the first compiles
+    return [statistics.median(times[1:]) for _, _, times in runs]  # the first warms up
 
 
 def by_neuron(config: Config, dataset: data.Dataset) -> tuple[dict[str, Any], Any]:
@@ -221,14 +226,14 @@ def by_neuron(config: Config, dataset: data.Dataset) -> tuple[dict[str, Any], An
         print("the same in matrices:")
         expected = train(matrices, as_matrices(params), *settings)
         outputs = predict(net, learned, X_test)
+        harness.require_finite(outputs, neuron_learning_rate=config.neuron_learning_rate)
         got = (as_matrices(learned), outputs)
-        apart = jax.tree.map(
-            lambda a, b: float(np.abs(a - b).max()), got, (expected, predict(matrices, expected, X_test))
-        )
-        neuron_time, matrix_time = step_milliseconds(
-            [(net, params), (matrices, as_matrices(params))], X[:32], y[:32], 20 if config.quick else 300
-        )
-    difference = max(jax.tree.leaves(apart))
+        wanted = (expected, predict(matrices, expected, X_test))
+        apart = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), got, wanted)
+        steps = [compiled_step(each, config.neuron_learning_rate) for each in (net, matrices)]
+        networks = list(zip(steps, (params, as_matrices(params)), strict=True))
+        neuron_time, matrix_time = step_milliseconds(networks, X[:32], y[:32], 20 if config.quick else 300)
+    difference = float(np.max(jax.tree.leaves(apart)))  # NaN if any is NaN
     if not difference <= TOLERANCE:
         raise SystemExit(f"the two differ by {difference:.1e}, more than {TOLERANCE}: they are not the same network")
     figures = {

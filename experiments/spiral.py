@@ -51,8 +51,8 @@ class Config(harness.Config):
         harness.positive(learning_rate=self.learning_rate)
         if self.classes > 10:
             raise harness.InputError(f"--classes is at most 10; got {self.classes}")
-        if not 0.01 <= self.noise <= 10:
-            raise harness.InputError(f"--noise lies between 0.01 and 10; got {self.noise}")
+        if not 0.01 <= self.noise <= 2:
+            raise harness.InputError(f"--noise lies between 0.01 and 2; got {self.noise}")
 
 
 # ---------------------------------------------------------------- the Bayes classifier
@@ -79,7 +79,7 @@ def densities_ahead(ahead: np.ndarray, classes: int, noise: float) -> np.ndarray
     return np.exp(-0.5 * z**2).sum(axis=-1) / (deviation * np.sqrt(2 * np.pi))
 
 
-def bayes_rate(classes: int, noise: float, points: int = 100_000) -> float:
+def bayes_rate(classes: int, noise: float, points: int = 10_000) -> float:
     """The accuracy of the best classifier there can be: 1/K ∫ max_c p(ahead | c) over a turn, by the midpoint rule.
 
     The integral, not the share of sampled points that the Bayes classifier gets right: it is one-dimensional and exact
@@ -121,6 +121,7 @@ def train(config: Config, arm: int, frames: int, seed: int, fresh: tuple[np.ndar
                 right = float((predict(state.params, fresh[0]).argmax(axis=1) == fresh[1]).mean())
                 film.append(regions.Frame(n * STRIDE, right, np.asarray(predict(state.params, regions.GRID))))
                 report(f"step {n * STRIDE}: accuracy {right:.4f}")
+    harness.require_finite(state.params, learning_rate=config.learning_rate)
     return Trained(points, film)
 
 

@@ -93,7 +93,7 @@ def test_networks_trained_together_are_those_trained_alone(digits, float32):
 
 def test_a_quick_run_leaves_metrics_and_a_picture(monkeypatch, digits, tmp_path, float32):
     monkeypatch.setattr(data, "mnist", lambda data_dir: digits)
-    scratch.main(scratch.Config(hidden=6, seeds=2, quick=True), tmp_path)
+    scratch.main(scratch.Config(hidden=3, seeds=2, quick=True), tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["seeds"] == 2
     assert len(metrics["per_seed"][0]["curve"]) == 10

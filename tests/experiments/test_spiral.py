@@ -16,7 +16,7 @@ def tail(distance: float, deviation: float) -> float:
     return 0.5 * math.erfc(distance / deviation / math.sqrt(2))
 
 
-@pytest.mark.parametrize("noise", [0.02, 0.2, 1.0, 4.0])
+@pytest.mark.parametrize("noise", [0.02, 0.2, 1.0, 2.0])
 def test_each_density_is_one_over_the_circle(noise):
     turn = 2 * np.pi * np.arange(20_000) / 20_000
     total = spiral.densities_ahead(turn, 3, noise).mean(axis=0) * 2 * np.pi
@@ -40,9 +40,9 @@ def test_the_bayes_classifier_scores_the_rate_on_points_of_the_generator(classes
     assert abs(right - rate) < 4 * math.sqrt(rate * (1 - rate) / len(y))
 
 
-@pytest.mark.parametrize(("classes", "noise", "rate"), [(3, 0.01, 1.0), (4, 10.0, 0.25)])
+@pytest.mark.parametrize(("classes", "noise", "rate"), [(3, 0.01, 1.0), (4, 2.0, 0.25)])
 def test_the_ends_of_the_range(classes, noise, rate):
-    assert spiral.bayes_rate(classes, noise) == pytest.approx(rate, abs=1e-9)
+    assert spiral.bayes_rate(classes, noise) == pytest.approx(rate, abs=1e-5)
 
 
 def test_a_short_run_leaves_metrics_a_picture_and_a_film(tmp_path, monkeypatch):
@@ -63,7 +63,7 @@ def test_a_short_run_leaves_metrics_a_picture_and_a_film(tmp_path, monkeypatch):
     [
         ({"classes": 1}, "--classes is at least 2"),
         ({"classes": 11}, "--classes is at most 10; got 11"),
-        ({"noise": 0.0}, "--noise lies between 0.01 and 10; got 0.0"),
+        ({"noise": 0.0}, "--noise lies between 0.01 and 2; got 0.0"),
         ({"steps": 20}, "--steps is at least 50; got 20"),
     ],
 )
