@@ -2,7 +2,7 @@
 
 Two networks of "Neural Networks and Deep Learning" (Michael Nielsen, 2015), the book that note 004 follows, trained on
 the first 50,000 images: chapter 1's with the quadratic cost, chapter 3's with the cross-entropy and weight decay.
-Prints the test accuracy of the best of 30 epochs, which is what the book gives, and of the last, mean and spread over
+Prints the test accuracy of the best of 30 epochs, which is what chapter 1 gives, and of the last, mean and spread over
 the seeds; writes metrics.json and nielsen.png: the learning curves with the published figures.
 
 Chapter 3's figure was published before the chapter comes to better initial weights, which are taken here, and it was

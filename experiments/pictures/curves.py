@@ -25,7 +25,7 @@ def draw(path: Path, panels: list[tuple[str, list[list[float]], float]]) -> None
     figure: Any = plt.figure(figsize=(6.5 * len(panels), 5), layout="constrained")
     for axes, (title, runs, published) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
         plot(axes, range(1, len(runs[0]) + 1), runs, "test accuracy here: mean, and each seed", "tab:blue")
-        axes.axhline(published, color="tab:red", linestyle="--", label=f"published: {published:.2%}, the best epoch")
+        axes.axhline(published, color="tab:red", linestyle="--", label=f"published: {published:.2%}")
         best = np.mean([max(run) for run in runs])
         axes.set_title(f"{title}\nbest epoch here: {best:.2%}, mean of {len(runs)}", fontsize=11)
         axes.legend(loc="lower right")
