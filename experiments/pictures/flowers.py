@@ -29,9 +29,9 @@ def draw(path: Path, histories: list[list[dict[str, float]]], held_out: list[Hel
     left, right = figure.subfigures(1, 2, width_ratios=[1, 1.35])
     _curves(left, histories)
     _flowers(right.subplots(), held_out)
-    right = 1 - np.concatenate([split.wrong for split in held_out]).mean()
+    recognised = 1 - np.concatenate([split.wrong for split in held_out]).mean()
     figure.suptitle(
-        f"irises: {right:.1%} of the flowers held out are recognised, over {len(held_out)} splits", fontsize=15
+        f"irises: {recognised:.1%} of the flowers held out are recognised, over {len(held_out)} splits", fontsize=15
     )
     figure.savefig(path, dpi=110)
     plt.close(figure)
