@@ -65,8 +65,8 @@ class Config(harness.Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         harness.at_least(1, epochs=self.epochs, batch_size=self.batch_size, hidden=min(self.hidden, default=1))
-        if self.learning_rate is not None and not 0 < self.learning_rate < np.inf:
-            raise harness.InputError(f"--learning-rate is above 0; got {self.learning_rate}")
+        if self.learning_rate is not None:
+            harness.positive(learning_rate=self.learning_rate)
         if not 0 <= self.dropout < 1:
             raise harness.InputError(f"--dropout is a probability in [0, 1); got {self.dropout}")
 

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import io
 import json
+import math
 import os
 import statistics
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import jax
+import numpy as np
 import simple_parsing
 
 from funcnet.idx import DataError
@@ -61,6 +63,20 @@ def at_least(least: int, **values: float) -> None:
     for name, value in values.items():
         if not value >= least:
             raise InputError(f"--{name.replace('_', '-')} is at least {least}; got {value}")
+
+
+def positive(**values: float) -> None:
+    """Raises InputError for a value that is not above 0 and finite, under the name of its flag."""
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise InputError(f"--{name.replace('_', '-')} is above 0; got {value}")
+
+
+def require_finite(tree: Any, **rate: float) -> None:
+    """Blames the learning rate, under the name of its flag, for NaN or infinity in any array of ``tree``."""
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)):
+        ((name, value),) = rate.items()
+        raise InputError(f"--{name.replace('_', '-')} {value} is too large: training met NaN or infinity")
 
 
 class _Parser(simple_parsing.ArgumentParser):

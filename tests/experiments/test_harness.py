@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from experiments import harness
@@ -114,3 +115,16 @@ def test_metrics_say_what_was_run_and_where(tmp_path):
     assert metrics["config"] == dataclasses.asdict(config) | {"out": str(tmp_path)}
     assert (metrics["experiment"], metrics["jax"], metrics["score"]) == ("probe", jax.__version__, 0.5)
     assert metrics["device"].startswith("cpu")
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_what_must_be_positive_is_blamed_by_its_flag(value):
+    with pytest.raises(harness.InputError, match=f"^--learning-rate is above 0; got {value}$"):
+        harness.positive(other_rate=0.1, learning_rate=value)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_what_is_not_finite_is_blamed_on_the_rate(value):
+    harness.require_finite({"w": np.ones(3)}, learning_rate=9.0)
+    with pytest.raises(harness.InputError, match=r"^--learning-rate 9\.0 is too large: training met NaN or infinity$"):
+        harness.require_finite(({"w": np.ones(3)}, {"b": np.array([1.0, value])}), learning_rate=9.0)
