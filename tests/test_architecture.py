@@ -92,7 +92,7 @@ def test_imports_point_downward(path):
 def test_no_experiment_imports_another(path):
     for module, name in imported(path):
         if module.split(".")[0] == "experiments":
-            shared = {"harness", "mistakes", "pictures"} & {name, *module.split(".")}
+            shared = {"examples", "harness", "mistakes", "pictures"} & {name, *module.split(".")}
             assert shared, f"{path} imports {module}.{name}"
         assert module.split(".")[0] != "optax"
 
