@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from funcnet import data
+from funcnet.idx import DataError
 from funcnet.progress import step_progress
 
 from . import examples, harness
@@ -33,45 +34,52 @@ class Config(harness.Config):
     """The seed draws the inputs of the laws; --quick takes every fourth example, and leaves MNIST alone."""
 
 
-def of_mnist(data_dir: Path | None) -> Example:
-    @example("001e", "MNIST from its IDX files: the shapes")
-    def shapes():
-        images, labels, test_images, test_labels = data.mnist(data_dir)
-        found = tuple(array.shape for array in (images, labels, test_images, test_labels))
-        return ((60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,)), found
-
-    return shapes
-
-
 def chosen(config: Config) -> list[Example]:
+    """All examples; that of MNIST's files only where they are to be had, unless they were asked for."""
     if config.quick:
         return examples.EXAMPLES[::4]
-    after = 1 + max(i for i, worked in enumerate(examples.EXAMPLES) if worked.item < "001e")
-    return [*examples.EXAMPLES[:after], of_mnist(config.data_dir), *examples.EXAMPLES[after:]]
+    try:
+        shapes = tuple(array.shape for array in data.mnist(config.data_dir))
+    except (DataError, ImportError) as error:
+        if config.data_dir is not None:
+            raise
+        print(f"001e is left out, as MNIST is not to be had: {error}", file=sys.stderr)
+        return examples.EXAMPLES
+
+    @example("001e", "MNIST from its IDX files: the shapes")
+    def mnist():
+        return ((60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,)), shapes
+
+    return sorted([*examples.EXAMPLES, mnist], key=lambda worked: worked.item)
 
 
-def cells(row: Row) -> tuple[str, str]:
-    """Both sides in as many digits as were published."""
-    if isinstance(row.published, str | tuple):
-        sides = (str(side).replace("'", "") for side in (row.published, row.computed))
-    elif row.published.size <= MOST or row.published.shape != row.computed.shape:
-        sides = (" ".join(number(value, row.decimals) for value in side.flat) for side in (row.published, row.computed))
-    else:
-        with np.errstate(invalid="ignore"):
-            apart = np.nan_to_num(np.abs(row.published - row.computed), nan=0 if row.agrees else np.inf)
-        at = np.unravel_index(np.argmax(apart), apart.shape)
-        where = ",".join(map(str, at))
-        sides = (f"[{where}] {number(side[at], row.decimals)}" for side in (row.published, row.computed))
-    return tuple(sides)
+def cells(row: Row) -> list[str]:
+    """Both sides: words, shapes, or numbers in as many digits as were published."""
+    sides = [row.published, row.computed]
+    if isinstance(row.published, str):
+        return sides
+    if isinstance(row.published, tuple):
+        return [" ".join(str(part).replace(" ", "") for part in several(side)) for side in sides]
+    if row.published.size <= MOST or row.published.shape != row.computed.shape:
+        return [" ".join(number(value, row.decimals) for value in side.flat) for side in sides]
+    apart = np.nan_to_num(np.abs(row.published - row.computed), nan=np.inf)
+    at = np.unravel_index(np.argmax(apart), apart.shape)
+    where = ",".join(map(str, at))
+    return [f"[{where}] {number(side[at], row.decimals)}" for side in sides]
+
+
+def several(shapes: tuple) -> tuple:
+    """Several shapes as they are, and one as one of several."""
+    return shapes if shapes and not isinstance(shapes[0], int) else (shapes,)
 
 
 def number(value: float, decimals: int) -> str:
-    return np.format_float_positional(value, precision=decimals, trim="-")
+    return np.format_float_positional(value + 0, precision=decimals, trim="-")  # + 0, as −0 is no other number
 
 
 def table(rows: list[Row]) -> Table:
     shown = Table(
-        Column("item", no_wrap=True), Column("what", max_width=38), Column("published"), Column("funcnet"),
+        Column("item", no_wrap=True), Column("what", min_width=30), Column("published"), Column("funcnet"),
         Column("difference", no_wrap=True), box=None, pad_edge=False,
     )  # fmt: skip
     for row in rows:
@@ -91,17 +99,17 @@ def to_dict(row: Row) -> dict[str, Any]:
 
 
 def main(config: Config, out: Path) -> None:
-    console = Console(
-        width=max(80, min(120, shutil.get_terminal_size((100, 24)).columns)), highlight=False, markup=False
-    )
+    width = max(80, min(120, shutil.get_terminal_size((100, 24)).columns))
+    console = Console(width=width, highlight=False, markup=False)
+    taken = chosen(config)
     every: list[Row] = []
 
     def run_one(seed: int) -> dict[str, Any]:
-        rng, rows, taken = np.random.default_rng(seed), [], chosen(config)
+        rng, rows = np.random.default_rng(seed), []
         with step_progress("example", len(taken), lines=5) as report:
             for worked in taken:
                 rows.append(work_out(worked, rng))
-                report(f"{worked.item}")
+                report(worked.item)
         if not every:
             console.print(table(rows))
         every.extend(rows)

@@ -55,7 +55,7 @@ INPUTS, TARGETS = [0.05, 0.10], [0.01, 0.99]
 def mazur(w: list, inputs: list, targets: list):
     """The network, its parameters (w1, w2 lead to the first hidden neuron), the input and the targets."""
     w1, w2 = (np.reshape(half, (2, 2)).T for half in (w[:4], w[4:]))
-    params = ({"w": w1, "b": np.full(2, 0.35)}, {}, {"w": w2, "b": np.full(2, 0.60)}, {})
+    params: tuple = ({"w": w1, "b": np.full(2, 0.35)}, {}, {"w": w2, "b": np.full(2, 0.60)}, {})
     net = serial(funcnet.dense(2), funcnet.sigmoid(), funcnet.dense(2), funcnet.sigmoid())
     return net, params, np.array([inputs]), np.array([targets])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -22,7 +23,7 @@ def unrolled(x, layers, y) -> float:
 
 
 def unrolled_and_composed(rng, sizes=(5, 7, 4, 3)):
-    layers = [(rng.normal(size=(i, o)), rng.normal(size=o)) for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
+    layers = [(rng.normal(size=(i, o)), rng.normal(size=o)) for i, o in itertools.pairwise(sizes)]
     x, y = rng.normal(size=sizes[0]), np.eye(sizes[-1])[rng.integers(sizes[-1])]
     net = serial(dense(sizes[1]), relu(), dense(sizes[2]), relu(), dense(sizes[3]))
     affine = [{"w": w, "b": b} for w, b in layers]
@@ -40,7 +41,7 @@ def unrolled_loss_is_a_scalar(rng):
     return (), unrolled_and_composed(rng)[1].shape
 
 
-@example("000c", "one neuron: z = w·x + b", decimals=1)
+@example("000c", "one neuron: z = w·x + b", decimals=8)
 def neuron(x=[1.0, 2.0, 3.0, 2.5], w=[[0.2], [0.8], [-0.5], [1.0]], b=[2.0]):  # noqa: B006
     return [4.8], forward(ops.dense, x, w, b)
 

@@ -17,9 +17,9 @@ def bias_shifts(rng):
     return shifted, forward(ops.sigmoid, forward(ops.dense, x, w, b))
 
 
-@example("001a", "ReLU at −1, 0, 2, and its derivative there", decimals=1)
-def relu(z=[-1.0, 0.0, 2.0]):  # noqa: B006
-    return [[0, 0, 2], [0, 0, 1]], np.stack([forward(ops.relu, z), *backward(ops.relu, z)])
+@example("001a", "ReLU at 2, 0, −1, and its derivative there", decimals=8)
+def relu(z=[2.0, 0.0, -1.0]):  # noqa: B006
+    return [[2, 0, 0], [1, 0, 0]], np.stack([forward(ops.relu, z), *backward(ops.relu, z)])
 
 
 @law("001a", "the mean squared error, and 2(a − y)/(N·K), its derivative")
@@ -29,7 +29,7 @@ def mean_squared_error(rng):
     return np.append(2 * (a - y) / a.size, np.mean((a - y) ** 2)), np.append(da, value)
 
 
-@example("001b", "gradients 3.2 and .1: a nudge of one weight costs 32 times", decimals=2)
+@example("001b", "gradients 3.2 and .1: one weight matters 32 times more", decimals=2)
 def nudges(x=[[3.2, 0.1]], nudge=1e-6):  # noqa: B006
     """The cost (w·x + b)² at w = 0, b = ½ has the gradient x; what a small nudge of each weight adds to it."""
     net, target = serial(funcnet.dense(1)), np.zeros((1, 1))
@@ -56,7 +56,7 @@ def chain_rule(rng):
     return factors, gradient[0]["w"]
 
 
-@example("001c", "three ways to move a neuron: by b, w, or the a before it", decimals=1)
+@example("001c", "three ways to move a neuron: by b, w, or the a before it", decimals=8)
 def influences(x=[1.0, 2.0, 3.0, 2.5], w=[[0.2], [0.8], [-0.5], [1.0]], b=[2.0]):  # noqa: B006
     """A weight counts by its activation, an activation by its weight, the bias by 1."""
     dx, dw, db = backward(ops.dense, x, w, b)

@@ -16,7 +16,7 @@ def network(rng, n=5, sizes=(4, 7, 3)):
     net = serial(funcnet.dense(sizes[1]), funcnet.relu(), funcnet.dense(sizes[2]))
     first, second = ({"w": rng.normal(size=s), "b": rng.normal(size=s[1])} for s in (sizes[:2], sizes[1:]))
     x, y = rng.normal(size=(n, sizes[0])), np.eye(sizes[2])[rng.integers(sizes[2], size=n)]
-    params = (first, {}, second)
+    params: tuple = (first, {}, second)
     _, gradient = funcnet.value_and_grad(net, ops.softmax_cross_entropy())(params, x, y, None)
     return params, x, y, gradient
 

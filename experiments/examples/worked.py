@@ -59,9 +59,8 @@ def work_out(worked: Example, rng: np.random.Generator) -> Row:
         published, computed = worked.function(rng) if worked.drawn else worked.function()
         if not isinstance(published, str | tuple):
             published, computed = np.asarray(published, np.float64), np.asarray(computed)
-    return Row(
-        worked.item, worked.what, published, computed, worked.decimals, *compare(published, computed, worked.decimals)
-    )
+    difference, allowed = compare(published, computed, worked.decimals)
+    return Row(worked.item, worked.what, published, computed, worked.decimals, difference, allowed)
 
 
 def compare(published: Any, computed: Any, decimals: int) -> tuple[float, float]:

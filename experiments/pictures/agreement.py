@@ -44,7 +44,7 @@ def draw(path: Path, rows: Sequence[Compared]) -> None:
     ticks = [EXACT, *10.0 ** np.arange(-16, 1, 2)]
     axes.set_xticks(ticks, ["exact", *(f"$10^{{{e}}}$" for e in range(-16, 1, 2))])
     axes.minorticks_off()
-    for name, marker, colour in (("exact", "D", "tab:blue"), ("computed by funcnet", "o", "tab:blue"),
+    for name, marker, colour in (("exact", "D", "tab:blue"), ("a difference", "o", "tab:blue"),
                                  ("allowed by the published digits", "|", "0.35")):  # fmt: skip
         axes.plot([], [], marker, color=colour, label=name)
     axes.legend(loc="upper center", bbox_to_anchor=(0.35, 1.05), ncols=3, frameon=False)
