@@ -144,9 +144,7 @@ def scores(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 
 
 def table(figures: dict[str, Any], kind: str) -> Table:
-    shown = Table(
-        "trained with", "R²", "mean absolute error", "root mean square", "mean error", box=None, pad_edge=False
-    )
+    shown = Table("trained with", "R²", "MAE", "RMSE", "mean error", box=None, pad_edge=False)
     for name, title in MODELS.items():
         cells = []
         for key, digits in (("r2", 3), ("mae", 1), ("rmse", 1), ("bias", 1)):

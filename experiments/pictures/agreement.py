@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-
-class Compared(Protocol):
-    @property
-    def item(self) -> str: ...
-    @property
-    def what(self) -> str: ...
-    @property
-    def difference(self) -> float: ...
-    @property
-    def allowed(self) -> float: ...
-    @property
-    def agrees(self) -> bool: ...
-
+from ..examples.worked import Row
 
 EXACT = 1e-18  # where a difference of 0 is drawn, on a logarithmic axis
 FAR = 10.0  # where one is drawn that is larger, or is no number
 
 
-def draw(path: Path, rows: Sequence[Compared]) -> None:
+def draw(path: Path, rows: Sequence[Row]) -> None:
     """For each row a point at its difference, and a line from there to what is allowed."""
     figure: Any = plt.figure(figsize=(11, 1.6 + 0.235 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -45,10 +33,10 @@ def draw(path: Path, rows: Sequence[Compared]) -> None:
     axes.set_xticks(ticks, ["exact", *(f"$10^{{{e}}}$" for e in range(-16, 1, 2))])
     axes.minorticks_off()
     for name, marker, colour in (("exact", "D", "tab:blue"), ("a difference", "o", "tab:blue"),
-                                 ("allowed by the published digits", "|", "0.35")):  # fmt: skip
+                                 ("allowed, by the digits that were published", "|", "0.35")):  # fmt: skip
         axes.plot([], [], marker, color=colour, label=name)
     axes.legend(loc="upper center", bbox_to_anchor=(0.35, 1.05), ncols=3, frameon=False)
     agree = sum(row.agrees for row in rows)
-    figure.suptitle(f"{agree} of {len(rows)} worked examples come out as published, to the last digit", fontsize=14)
+    figure.suptitle(f"{agree} of {len(rows)} worked examples agree with what was published", fontsize=14)
     figure.savefig(path, dpi=100)
     plt.close(figure)

@@ -29,7 +29,7 @@ def draw(
         for axes, (name, title) in zip(row, models.items(), strict=True):
             _panel(axes, points[kind, name], low, high)
             r2, bias = (figures[f"{kind}_{name}_{key}"] for key in ("r2", "bias"))
-            axes.set_title(f"{title}\nR² {r2:.2f}, mean error {bias:+.0f}", fontsize=11)
+            axes.set_title(f"{title}\nR² {r2:.2f}, mean error {round(bias):+d}", fontsize=11)
         label = f"{share:.0%} of the training targets × 10" if share else "the data as they are"
         row[0].set_ylabel(f"{label}\npredicted", fontsize=11)
     for axes in grid[-1]:
