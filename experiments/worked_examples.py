@@ -117,7 +117,7 @@ def main(config: Config, out: Path) -> None:
 
     results = harness.over_seeds(config, run_one)
     print("\nOf a table the number that is furthest off is shown, at its [row,column].")
-    print(f"{sum(row.agrees for row in every)} of {len(every)} agree to the last published digit")
+    print(f"{sum(row.agrees for row in every)} of {len(every)} agree with what was published, to its last digit")
     picture = out / "worked_examples.png"
     agreement.draw(picture, every[: len(every) // config.seeds])
     print(f"wrote {harness.write_metrics(out, 'worked_examples', config, harness.summarise(results))} and {picture}")
