@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 HERE = Path(__file__).parent
-NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "pictures", "mistakes"}  # modules, and a package of them
+NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "pictures", "mistakes", "examples"}  # modules and packages
 
 
 def catalogue() -> dict[str, str]:

@@ -21,12 +21,12 @@ from .idx import DataError, PathLike, blame, read_hashed
 
 
 class Dataset(NamedTuple):
-    """Examples and their labels, already split. Images keep their shape and lie in [0, 1]."""
+    """Examples and their labels (of a regression, targets), already split. Images keep their shape, in [0, 1]."""
 
     x_train: Float32[np.ndarray, "N *S"]
-    y_train: Int32[np.ndarray, "N"]
+    y_train: Int32[np.ndarray, "N"] | Float32[np.ndarray, "N"]
     x_test: Float32[np.ndarray, "M *S"]
-    y_test: Int32[np.ndarray, "M"]
+    y_test: Int32[np.ndarray, "M"] | Float32[np.ndarray, "M"]
 
 
 @contextmanager
@@ -185,12 +185,25 @@ def iris(seed: int = 0, held_out: float = 0.2) -> Dataset:
     return _split(bunch.data, bunch.target, seed, held_out)
 
 
+def diabetes(seed: int = 0, held_out: float = 0.2) -> Dataset:
+    """442 patients, ten measurements each, in their own units, to how far diabetes has gone a year later: 25 to 346.
+
+    A regression (Efron, Hastie, Johnstone & Tibshirani 2004), scikit-learn's copy; see ``_split``.
+    """
+    with _extra("scikit-learn"):
+        from sklearn.datasets import load_diabetes
+    bunch = load_diabetes(scaled=False)
+    return _split(bunch.data, bunch.target, seed, held_out)
+
+
 def _split(x: np.ndarray, y: np.ndarray, seed: int, held_out: float) -> Dataset:
-    """A fraction ``held_out`` becomes the test set, drawn by ``seed``, with every class in proportion."""
+    """A fraction ``held_out`` becomes the test set, drawn by ``seed``; of labels, with every class in proportion."""
     from sklearn.model_selection import train_test_split
 
+    labels = np.issubdtype(y.dtype, np.integer)
+    x, y = x.astype(np.float32), y.astype(np.int32 if labels else np.float32)
     x_train, x_test, y_train, y_test = train_test_split(
-        x.astype(np.float32), y.astype(np.int32), test_size=held_out, stratify=y, random_state=seed
+        x, y, test_size=held_out, stratify=y if labels else None, random_state=seed
     )
     return Dataset(x_train, y_train, x_test, y_test)
 
@@ -216,6 +229,7 @@ def spiral(
 DATASETS: dict[str, Callable[[PathLike | None, int], Dataset]] = {
     "digits": lambda data_dir, seed: digits(seed),
     "iris": lambda data_dir, seed: iris(seed),
+    "diabetes": lambda data_dir, seed: diabetes(seed),
     "mnist": lambda data_dir, seed: mnist(data_dir),
     "fashion-mnist": lambda data_dir, seed: fashion_mnist(data_dir),
 }

@@ -44,6 +44,34 @@ def pair(batch):
     return normal(0, *batch, 7), normal(1, *batch, 7)
 
 
+def probabilities_and_labels(batch):
+    logits, labels = logits_and_labels(batch)
+    return np.asarray(jax.nn.softmax(logits)), labels
+
+
+def two_distributions(batch):
+    return tuple(np.asarray(jax.nn.softmax(normal(seed, *batch, 7))) for seed in (0, 1))
+
+
+def pairs_of_embeddings(batch):
+    likeness = np.random.default_rng(2).uniform(size=batch)  # between like and unlike there is every shade
+    return pair(batch), likeness
+
+
+def triplets(batch):
+    return (*pair(batch), normal(2, *batch, 7)), None
+
+
+def with_weights(args):
+    """The arguments of a loss, and a weight for each of the batch."""
+
+    def weighed(batch):
+        predictions, targets = args(batch)
+        return predictions, (targets, np.random.default_rng(3).uniform(0.2, 3, size=batch))
+
+    return weighed
+
+
 def parameters(batch):
     return (({"w": normal(0, *batch, 7), "b": normal(1, 7)}, {"table": normal(2, 3, 5), "gamma": normal(3, 5)}, {}),)
 
@@ -62,6 +90,20 @@ RULES = [
     RuleCase("dropout", ops.dropout(0.3), lambda batch: (normal(0, *batch, 7), jax.random.key(5))),
     RuleCase("dropout", ops.dropout(0.3), lambda batch: (normal(0, *batch, 7), None)),
     *(RuleCase("mean_squared_error", ops.mean_squared_error(r), pair) for r in REDUCTIONS),
+    # of these one reduction each: tests/ops/losses compares all of them with jax.vjp
+    RuleCase("mean_absolute_error", ops.mean_absolute_error(), pair),
+    RuleCase("huber", ops.huber(0.7), pair),
+    RuleCase("binary_cross_entropy", ops.binary_cross_entropy("none"), two_distributions),
+    RuleCase("categorical_cross_entropy", ops.categorical_cross_entropy(), two_distributions),
+    RuleCase("sparse_categorical_cross_entropy", ops.sparse_categorical_cross_entropy(), probabilities_and_labels),
+    RuleCase("kl_divergence", ops.kl_divergence("sum"), two_distributions),
+    RuleCase("squared_hinge", ops.squared_hinge(), pair),
+    RuleCase("contrastive", ops.contrastive(4.0), pairs_of_embeddings),
+    RuleCase("triplet", ops.triplet(2.0), triplets),
+    RuleCase("weighted", ops.weighted(ops.mean_squared_error("none")), with_weights(pair)),
+    RuleCase(
+        "weighted", ops.weighted(ops.triplet(2.0, reduction="none"), "sum_over_batch_size"), with_weights(triplets)
+    ),
     *(
         RuleCase("sparse_softmax_cross_entropy", ops.sparse_softmax_cross_entropy(e, reduction=r), logits_and_labels)
         for e in (0.0, 0.1)

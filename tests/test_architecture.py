@@ -14,6 +14,7 @@ FLOORS = [
 ]  # fmt: skip
 WITHIN = {
     "ops": ["linear", "activations", "dropout", "penalties", "losses"],
+    "ops/losses": ["reduction", "regression", "probabilities", "logits", "margins", "weighting"],
     "gradcheck": [
         "subject",
         "packing",
@@ -60,44 +61,39 @@ def imported(path):
             yield from ((module, alias.name) for alias in node.names)
 
 
-def floor(module, name=""):
-    """The position of a module of funcnet in FLOORS; ``from . import x`` names the module by its last part."""
-    parts = [part for part in f"{module}.{name}".split(".") if part][1:]
-    return FLOORS.index(parts[0])
+def is_below(target, own):
+    """Whether a module, as its parts after ``funcnet``, comes first in the innermost package that holds both."""
+    depth = next(i for i, (one, other) in enumerate(zip(target, own, strict=False)) if one != other)
+    order = WITHIN["/".join(own[:depth])] if depth else FLOORS
+    return order.index(target[depth]) < order.index(own[depth])
 
 
 def test_every_module_has_its_floor():
     found = {path.relative_to(ROOT / "funcnet").parts[0].removesuffix(".py") for path in sources("funcnet")}
     assert found == {*FLOORS, "__init__"}
     for package, modules in WITHIN.items():
-        assert {path.stem for path in sources(f"funcnet/{package}")} == {*modules, "__init__"}
+        found = {path.relative_to(ROOT / "funcnet" / package).parts[0] for path in sources(f"funcnet/{package}")}
+        assert {name.removesuffix(".py") for name in found} == {*modules, "__init__"}
 
 
 @pytest.mark.parametrize("path", sources("funcnet"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_downward(path):
     own = path.relative_to(ROOT / "funcnet").with_suffix("").parts
-    if own == ("__init__",):
-        return
     for module, name in imported(path):
         assert module.split(".")[0] not in ("experiments", "tests", "optax", "torch"), f"{path} imports {module}"
-        if module.split(".")[0] != "funcnet":
+        if module.split(".")[0] != "funcnet" or own[-1] == "__init__":
             continue
-        if own[1:] == ("__init__",):
-            continue
-        if module.startswith(f"funcnet.{own[0]}"):
-            order = WITHIN[own[0]]
-            below = [*module.split("."), name][2]
-            assert order.index(below) < order.index(own[1]), f"{path} imports {module}.{name}"
-        else:
-            assert floor(module, name) < FLOORS.index(own[0]), f"{path} imports {module}.{name}"
-            assert own[0] != "gradcheck" or module == "funcnet.types", f"{path}: the checker knows the types only"
+        target = [part for part in f"{module}.{name}".split(".") if part][1:]
+        assert is_below(target, own), f"{path} imports {module}.{name}"
+        if own[0] == "gradcheck" != target[0]:
+            assert module == "funcnet.types", f"{path}: the checker knows the types only"
 
 
 @pytest.mark.parametrize("path", sources("experiments"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_experiment_imports_another(path):
     for module, name in imported(path):
         if module.split(".")[0] == "experiments":
-            shared = {"harness", "mistakes", "pictures"} & {name, *module.split(".")}
+            shared = {"examples", "harness", "mistakes", "pictures"} & {name, *module.split(".")}
             assert shared, f"{path} imports {module}.{name}"
         assert module.split(".")[0] != "optax"
 

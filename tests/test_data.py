@@ -278,7 +278,15 @@ def test_stratified_split(make, shape, classes, largest):
         assert np.abs(held - held_out * counts).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["digits", "iris"])
+def test_diabetes():
+    x_train, y_train, x_test, y_test = data.diabetes(seed=3, held_out=0.25)
+    x, y = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
+    assert (x.shape, x.dtype, y.dtype, len(y_test)) == ((442, 10), np.float32, np.float32, 111)
+    assert (y.min(), y.max(), round(float(y.mean()), 3)) == (25, 346, 152.133)  # the mean is Efron et al.'s
+    assert (x[:, 0].min(), x[:, 0].max(), set(x[:, 1])) == (19, 79, {1, 2})  # years, and the sexes: nothing is scaled
+
+
+@pytest.mark.parametrize("name", ["digits", "iris", "diabetes"])
 def test_split_is_whole_disjoint_and_seeded(name):
     """The rows of both parts together are those of the set, each as often; so no row is in both, and none is lost."""
 
@@ -288,7 +296,7 @@ def test_split_is_whole_disjoint_and_seeded(name):
     first, again, other = data.load(name, seed=1), getattr(data, name)(seed=1), data.load(name, seed=2)
     assert rows(first[:2], first[2:]) == rows(other[:2], other[2:])
     assert rows(first[2:]) != rows(other[2:])
-    if name == "digits":  # every digit is drawn once only, and irises are not
+    if name != "iris":  # every digit is drawn once only, and no two patients are alike; irises are
         assert not set(rows(first[:2])) & set(rows(first[2:]))
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -311,5 +319,5 @@ def test_spiral():
 
 
 def test_unknown_set():
-    with pytest.raises(DataError, match=r"'cifar'; expected one of digits, iris, mnist, fashion-mnist$"):
+    with pytest.raises(DataError, match=r"'cifar'; expected one of digits, iris, diabetes, mnist, fashion-mnist$"):
         data.load("cifar")

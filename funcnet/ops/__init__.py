@@ -15,23 +15,39 @@ from .activations import (
 from .dropout import dropout
 from .linear import dense, flatten
 from .losses import (
+    binary_cross_entropy,
+    categorical_cross_entropy,
+    contrastive,
+    huber,
+    kl_divergence,
+    mean_absolute_error,
     mean_squared_error,
     sigmoid_binary_cross_entropy,
     softmax_cross_entropy,
+    sparse_categorical_cross_entropy,
     sparse_softmax_cross_entropy,
+    squared_hinge,
+    triplet,
+    weighted,
 )
 from .penalties import l1, l2
 
 __all__ = [
+    "binary_cross_entropy",
+    "categorical_cross_entropy",
+    "contrastive",
     "dense",
     "dropout",
     "elu",
     "flatten",
     "gelu",
+    "huber",
+    "kl_divergence",
     "l1",
     "l2",
     "leaky_relu",
     "log_softmax",
+    "mean_absolute_error",
     "mean_squared_error",
     "relu",
     "sigmoid",
@@ -40,6 +56,10 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "softplus",
+    "sparse_categorical_cross_entropy",
     "sparse_softmax_cross_entropy",
+    "squared_hinge",
     "tanh",
+    "triplet",
+    "weighted",
 ]

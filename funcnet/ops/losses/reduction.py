@@ -1,0 +1,70 @@
+"""What the losses share: how their terms become one number, and what their arguments must look like."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ...types import ShapeError
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+class Pair(NamedTuple):
+    """What nearly every loss saves: its two arguments. The rest is recomputed, which is cheaper than keeping it."""
+
+    predictions: Any
+    targets: Any
+
+
+def check_reduction(reduction: Reduction) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction is 'mean', 'sum' or 'none'; got {reduction!r}")
+
+
+def check_positive(**settings: float) -> None:
+    for name, value in settings.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} is above 0 and finite; got {value}")
+
+
+def reduced(terms: Float[Array, "*B"], reduction: Reduction) -> Float[Array, "*R"]:
+    """y = (1/n) Σ terms, Σ terms, or terms."""
+    return {"mean": jnp.mean, "sum": jnp.sum, "none": lambda t: t}[reduction](terms)
+
+
+def spread(dy: Float[Array, "*R"], shape: tuple[int, ...], reduction: Reduction) -> Float[Array, "*B"]:
+    """The cotangent of every term: dy/n, dy, or dy; the backward of ``reduced``."""
+    # times 1/n, not divided by n: in float16 a count above 65,504 is infinite
+    return jnp.broadcast_to(dy * (1 / math.prod(shape)) if reduction == "mean" else dy, shape)
+
+
+def same_shape(name: str, predictions: Array, targets: Array) -> None:
+    if predictions.shape != targets.shape:
+        raise ShapeError(
+            f"{name} wants targets in the shape of the predictions; got {predictions.shape} and {targets.shape}"
+        )
+
+
+def integer_labels(name: str, predictions: Float[Array, "*B K"], labels: Int[Array, "*B"]) -> Int[Array, "*B"]:
+    """The labels as int32: a byte cannot be compared with 256 classes."""
+    if predictions.shape[:-1] != labels.shape or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ShapeError(
+            f"{name} wants predictions (*B, K) and integer labels (*B); "
+            f"got {predictions.shape} and {labels.dtype} {labels.shape}"
+        )
+    return labels.astype(jnp.int32)
+
+
+def valid(predictions: Float[Array, "*B K"], labels: Int[Array, "*B"]) -> Bool[Array, "*B"]:
+    """Whether there is a class of that label."""
+    return (labels >= 0) & (labels < predictions.shape[-1])
+
+
+def at_label(values: Float[Array, "*B K"], labels: Int[Array, "*B"]) -> Float[Array, "*B"]:
+    """The value at each label; NaN where there is no class of that label."""
+    taken = jnp.take_along_axis(values, labels[..., None], axis=-1, mode="clip")[..., 0]
+    return jnp.where(valid(values, labels), taken, jnp.nan)
