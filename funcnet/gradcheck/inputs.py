@@ -56,8 +56,14 @@ def specs_of(subject: Subject, shapes: Sequence[str], ranges: Mapping[str, str |
             hints = typing.get_type_hints(subject.source, include_extras=True)
         except Exception as error:
             raise InputError(f"the annotations of {subject.name} cannot be read: {error}") from error
-        annotated = [n for i, n in enumerate(subject.arguments) if i < subject.required or n in hints]
-        found = [_from_hint(subject.name, name, hints.get(name)) for name in annotated]
+        found = []
+        for i, name in enumerate(subject.arguments):
+            try:
+                found.append(_from_hint(subject.name, name, hints.get(name)))
+            except InputError:
+                if i < subject.required:
+                    raise
+                break  # it keeps its default, and so do those after it
     named = dict(zip(subject.arguments, found, strict=False))
     for name, below in ranges.items():
         spec = named.get(name)

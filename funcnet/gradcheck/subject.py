@@ -39,8 +39,14 @@ class Subject(NamedTuple):
     """How many of the arguments have no default."""
 
     def taking(self, count: int) -> Subject:
-        """The same on its first ``count`` arguments; the others keep their defaults."""
-        return self._replace(arguments=self.arguments[:count])
+        """The same on its first ``count`` arguments; the others keep their defaults, and need no cotangents."""
+        everything = len(self.arguments)
+
+        def bwd(residuals, dy):
+            got = self.bwd(residuals, dy)
+            return got[:count] if isinstance(got, tuple) and len(got) == everything else got
+
+        return self._replace(arguments=self.arguments[:count], bwd=bwd) if count < everything else self
 
 
 def from_rule(rule: Any, name: str | None = None) -> Subject:

@@ -25,7 +25,7 @@ def dropout(rate: float = 0.5) -> Rule:
         """
         if key is None or rate == 0:
             return x, None
-        kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+        kept = jax.random.bernoulli(key, jnp.float32(1 - rate), x.shape)  # the same in every dtype, with x64 or without
         return jnp.where(kept, x * scale, jnp.zeros_like(x)), kept
 
     def bwd(kept: Bool[Array, "*B"] | None, dy: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], None]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ...types import Rule, ShapeError
 from .reduction import Pair, Reduction, check_positive, check_reduction, reduced, same_shape, spread
@@ -88,7 +90,7 @@ def triplet(margin: float = 0.2, *, reduction: Reduction = "mean") -> Rule:
     check_positive(margin=margin)
 
     def fwd(
-        predictions: tuple[Embedding, Embedding, Embedding], targets: Int[Array, "*B"] | None = None
+        predictions: tuple[Embedding, Embedding, Embedding], targets: Any = None
     ) -> tuple[Float[Array, "*R"], tuple[Embedding, Embedding, Embedding]]:
         """L = reduce max(0, ‖a − p‖² − ‖a − n‖² + m), for predictions (anchor, positive, negative)."""
         _same_embeddings("triplet", *predictions)
