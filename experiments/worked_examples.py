@@ -79,8 +79,8 @@ def number(value: float, decimals: int) -> str:
 
 def table(rows: list[Row]) -> Table:
     shown = Table(
-        Column("item", no_wrap=True), Column("what", min_width=30), Column("published"), Column("funcnet"),
-        Column("difference", no_wrap=True), box=None, pad_edge=False,
+        Column("item", no_wrap=True), Column("what", min_width=16), Column("published"), Column("funcnet"),
+        Column("difference", no_wrap=True, min_width=11), box=None, pad_edge=False,
     )  # fmt: skip
     for row in rows:
         difference = f"{row.difference:.1e}" if row.difference else "0"
