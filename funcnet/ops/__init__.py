@@ -20,9 +20,12 @@ from .losses import (
     softmax_cross_entropy,
     sparse_softmax_cross_entropy,
 )
+from .normalization import batch_norm, batch_norm_inference
 from .penalties import l1, l2
 
 __all__ = [
+    "batch_norm",
+    "batch_norm_inference",
     "dense",
     "dropout",
     "elu",
