@@ -36,7 +36,9 @@ def draw(path: Path, title: str, bars: list[Bar]) -> None:
     right.supylabel("error on what was held out, % (log scale)")
     gains = {bar.name: bar.accuracies.mean() - bars[0].accuracies.mean() for bar in bars}
     name = max(gains, key=lambda name: gains[name])
-    figure.suptitle(f"{title}: of {len(bars) - 1} changes to {bars[0].name}, “{name}” gains most: {gains[name]:+.2f} %")
+    figure.suptitle(
+        f"{title}: of {len(bars) - 1} changes to {bars[0].name}, “{name}” gains most: {gains[name]:+.2f} points"
+    )
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
