@@ -17,10 +17,11 @@ def draw(path: Path, title: str, rows: list[tuple[str, list[float]]]) -> None:
     for y, ((_, times), median) in enumerate(zip(rows, medians, strict=True)):
         axes.barh(y, median, color="tab:blue", alpha=0.75)
         axes.plot([min(times), max(times)], [y, y], color="black", linewidth=1.5)
-        factor = f", {medians[0] / median:,.0f} times as fast as the first" if y else ""
-        axes.text(1.15 * max(times), y, f"{median:,.3g} µs{factor}", va="center", fontsize=9)
+        factor = f", {medians[0] / median:,.0f} times faster" if y else ""
+        shown = f"{median:,.0f}" if median >= 100 else f"{median:.3g}"
+        axes.text(1.15 * max(times), y, f"{shown} µs{factor}", va="center", fontsize=9)
     axes.set_xscale("log")
-    axes.set_xlim(min(medians) / 3, 60 * max(medians))
+    axes.set_xlim(min(medians) / 3, 20 * max(medians))
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlabel("µs a sample (log scale): median, and the line from fastest to slowest")
