@@ -2,9 +2,9 @@
 
 A perceptron trained by plain gradient descent is the baseline; every technique changes one thing in it, and the last
 row several at once. All have the same budget of epochs. The learning rate of each is chosen by the first seed, on a
-sixth of the training set that is held out: of 1, 3, 10, 30, ... times a power of ten the search goes from a start to
-the better neighbour until none is better. The test set is looked at once a run, after the training, and the strengths
-of decay, dropout and smoothing are usual values that nothing was tuned for. Prints a table; writes metrics.json and
+sixth of the training set that is held out: of 0.1, 0.3, 1, 3 and so on the search goes from a start to the better
+neighbour until none is better. The test set is looked at once a run, after the training, and the strengths of decay,
+dropout and smoothing are usual values that nothing was tuned for. Prints a table; writes metrics.json and
 techniques.png: test accuracy beside the baseline's, and learning curves on what was held out.
 """
 
@@ -23,9 +23,10 @@ from rich.table import Column, Table
 
 import funcnet
 from funcnet import data, initializers, ops, optimizers, schedules
+from funcnet.models import mlp
 from funcnet.progress import step_progress
 from funcnet.training import NonFiniteError
-from funcnet.types import Initializer, Layer, Optimizer, Rule
+from funcnet.types import Layer, Optimizer, Rule
 
 from . import harness
 from .pictures import comparison
@@ -55,22 +56,6 @@ class Config(harness.Config):
         harness.at_least(2, batch_size=self.batch_size)  # batch normalisation has no variance in one example
 
 
-def network(
-    hidden: tuple[int, ...],
-    classes: int,
-    w_init: Initializer | None = None,
-    normalised: bool = False,
-    dropout_rate: float = 0.0,
-) -> Layer:
-    """``models.mlp`` with weights of one's own, if given, and with a batch_norm before each relu, if asked for."""
-    layers = [funcnet.flatten()]
-    for units in hidden:
-        layers.append(funcnet.dense(units, w_init or initializers.he_normal()))
-        layers += [funcnet.batch_norm(), funcnet.relu()] if normalised else [funcnet.relu()]
-        layers += [funcnet.dropout(dropout_rate)] if dropout_rate else []
-    return funcnet.serial(*layers, funcnet.dense(classes, w_init or initializers.lecun_normal()))
-
-
 class Technique(NamedTuple):
     """One change of the baseline; ``start`` is where the search for its learning rate begins."""
 
@@ -78,7 +63,7 @@ class Technique(NamedTuple):
     group: str
     start: float
     optimizer: Callable[[float, int], Optimizer] = lambda rate, steps: optimizers.sgd(rate)  # steps of the whole run
-    network: Callable[..., Layer] = network
+    network: Callable[..., Layer] = mlp
     loss: Rule = LOSS
     penalty: Rule | None = None
     patience: int | None = None
@@ -97,23 +82,23 @@ TECHNIQUES = [
     Technique("Adam", "optimizers", 1e-3, lambda rate, steps: optimizers.adam(rate)),
     Technique("AdamW, decay 0.1", "optimizers", 1e-3, lambda rate, steps: optimizers.adamw(rate, weight_decay=0.1)),
     Technique("weight decay 1e-4", "regularisation", 0.3, penalty=ops.l2(1e-4)),
-    Technique("dropout 0.2", "regularisation", 0.3, network=functools.partial(network, dropout_rate=0.2)),
+    Technique("dropout 0.2", "regularisation", 0.3, network=functools.partial(mlp, dropout_rate=0.2)),
     Technique("label smoothing 0.1", "regularisation", 1, loss=ops.sparse_softmax_cross_entropy(0.1)),
     Technique("early stopping, 3 epochs", "regularisation", 0.3, patience=3),
     Technique(
-        "weights N(0, 0.01²)", "initialisation", 0.3, network=functools.partial(network, w_init=initializers.normal())
+        "weights N(0, 0.01²)", "initialisation", 0.3, network=functools.partial(mlp, w_init=initializers.normal())
     ),
     Technique(
-        "weights U(−½, ½)", "initialisation", 0.3, network=functools.partial(network, w_init=initializers.uniform())
+        "weights U(−½, ½)", "initialisation", 0.3, network=functools.partial(mlp, w_init=initializers.uniform())
     ),
     Technique("batch normalisation", "normalisation and schedules", 1,
-              network=functools.partial(network, normalised=True)),
+              network=functools.partial(mlp, normalised=True)),
     Technique("rate falls by a cosine", "normalisation and schedules", 0.3, _cosine),
     Technique("rate halved 4 times", "normalisation and schedules", 1,
               lambda rate, steps: optimizers.sgd(schedules.step(rate, -(-steps // 5), 0.5))),
     Technique(
         "cosine, batch norm, smoothing", "normalisation and schedules", 3, _cosine,
-        functools.partial(network, normalised=True), ops.sparse_softmax_cross_entropy(0.1),
+        functools.partial(mlp, normalised=True), ops.sparse_softmax_cross_entropy(0.1),
     ),
 ]  # fmt: skip
 QUICK = ("plain gradient descent", "Adam", "dropout 0.2", "batch normalisation")
@@ -196,7 +181,7 @@ def search(attempt: Callable[[float], Run], start: float) -> dict[float, Run]:
             try:
                 runs[other] = attempt(other)
             except NonFiniteError:
-                runs[other] = Run(-np.inf, np.nan, [])
+                runs[other] = Run(0.0, 0.0, [])
 
 
 def best(runs: dict[float, Run]) -> float:

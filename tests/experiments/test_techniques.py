@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-import funcnet
 from experiments import harness, techniques
 from experiments.techniques import TECHNIQUES, Config, Run, best, neighbours, search
 from funcnet import training
@@ -75,13 +74,6 @@ def test_every_technique_trains_otherwise_than_the_baseline(technique):
 
     same = all(np.array_equal(a, b) for a, b in zip(trained(technique), trained(BASELINE), strict=True))
     assert same == (technique.patience is not None)
-
-
-def test_the_baseline_is_the_models_own_perceptron():
-    net, model = techniques.network((5, 4), 3), funcnet.models.mlp((5, 4), 3)
-    assert [part.name for part in net.parts] == [part.name for part in model.parts]
-    ours, theirs = (made.init(jax.random.key(0), (7,))[0] for made in (net, model))
-    assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
 
 
 def test_what_is_held_out_is_not_trained_on():
