@@ -41,7 +41,7 @@ Params = list[tuple[Any, Any]]  # (w, b) of each layer, w (I, O)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(harness.Config):
-    """The work. The data are random in MNIST's shapes: speed does not depend on them."""
+    """The work. The data are random in MNIST's shapes: speed does not depend on them. Only the first seed is used."""
 
     hidden: tuple[int, ...] = (128,)
     """The units of each hidden layer, with relu."""
@@ -75,10 +75,9 @@ def neuron_gradients(neurons: list, x: list[float], label: int) -> list:
     gradients: list = []
     for layer, below in zip(reversed(neurons), reversed(activations[:-1]), strict=True):
         gradients.append([([delta * a for a in below], delta) for delta in deltas])
-        deltas = [
-            sum(delta * w[i] for delta, (w, _) in zip(deltas, layer, strict=True)) if a > 0 else 0.0
-            for i, a in enumerate(below)
-        ] if layer is not neurons[0] else []  # fmt: skip
+        if layer is not neurons[0]:
+            outgoing = zip(*(w for w, _ in layer), strict=True)  # the weights that leave each unit below
+            deltas = [sum(map(operator.mul, deltas, w)) if a > 0 else 0.0 for a, w in zip(below, outgoing, strict=True)]
     return gradients[::-1]
 
 
