@@ -34,7 +34,7 @@ def test_the_search_climbs_to_the_best_and_tries_each_rate_once(start, tried):
 
     def attempt(rate):
         asked.append(rate)
-        return Run(-abs(np.log(rate / 0.3)), 0.0, [])
+        return Run(0.0, 0.0, [1 - abs(np.log(rate / 0.3))])
 
     runs = search(attempt, start)
     assert best(runs) == 0.3
@@ -46,7 +46,7 @@ def test_a_rate_that_diverges_is_no_candidate():
     def attempt(rate):
         if rate > 0.5:
             raise NonFiniteError("too large", 0, None)
-        return Run(rate, 0.0, [])
+        return Run(0.0, 0.0, [rate])
 
     assert best(search(attempt, 0.1)) == 0.3
     with pytest.raises(NonFiniteError):
@@ -54,8 +54,11 @@ def test_a_rate_that_diverges_is_no_candidate():
 
 
 def test_the_choice_never_sees_the_test_set():
-    run = {0.1: Run(0.9, 0.1, []), 0.3: Run(0.8, 0.99, [])}
-    assert best(run) == 0.1
+    assert best({0.1: Run(0.9, 0.1, [0.9]), 0.3: Run(0.8, 0.99, [0.8])}) == 0.1
+
+
+def test_the_choice_is_by_the_last_three_epochs():
+    assert best({0.1: Run(0.9, 0.0, [0.0, 0.8, 0.8, 0.9]), 0.3: Run(0.85, 0.0, [0.0, 0.85, 0.85, 0.85])}) == 0.3
 
 
 @pytest.mark.parametrize("technique", TECHNIQUES[1:], ids=lambda technique: technique.name)
