@@ -48,6 +48,7 @@ def test_a_form_that_does_other_work_is_not_compared(monkeypatch, tmp_path):
         return [*lower, [(dw, 0.0 if k == 0 else db) for k, (dw, db) in enumerate(last)]]
 
     monkeypatch.setattr(vectorisation, "neuron_gradients", wrong)
+    monkeypatch.setattr(vectorisation, "forms", lambda *settings: forms(*settings)[:3])  # those that compile nothing
     with pytest.raises(SystemExit, match=r"do not do the same work.*'neuron by neuron': 0\.\d"):
         vectorisation.main(SMALL, tmp_path)
 
