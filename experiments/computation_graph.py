@@ -260,8 +260,8 @@ def main(config: Config, out: Path) -> None:
         def run_one(seed: int) -> dict[str, Any]:
             found = whole_network(config.activation, seed, pictures[1] if seed == config.seed else None)
             print(
-                f"seed {seed}: the network's gradients differ by {found['network_difference']:.1e} at most from those of "
-                f"funcnet's rules (leaves, logits), by {found['network_difference_jax']:.1e} from jax.grad's (leaves)"
+                f"seed {seed}: the network's gradients differ by {found['network_difference']:.1e} at most from those "
+                f"of funcnet's rules (leaves, logits), by {found['network_difference_jax']:.1e} from jax.grad's (leaves)"
             )
             return found
 

@@ -76,15 +76,15 @@ def _cosine(rate: float, steps: int) -> Optimizer:
 
 TECHNIQUES = [
     Technique("plain gradient descent", "baseline", 0.3),
-    Technique("momentum 0.9", "optimizers", 0.1, lambda rate, steps: optimizers.momentum(rate)),
-    Technique("Nesterov 0.9", "optimizers", 0.1, lambda rate, steps: optimizers.nesterov(rate)),
-    Technique("Adagrad", "optimizers", 0.1, lambda rate, steps: optimizers.adagrad(rate)),
+    Technique("momentum 0.9", "optimizers", 0.03, lambda rate, steps: optimizers.momentum(rate)),
+    Technique("Nesterov 0.9", "optimizers", 0.03, lambda rate, steps: optimizers.nesterov(rate)),
+    Technique("Adagrad", "optimizers", 0.3, lambda rate, steps: optimizers.adagrad(rate)),
     Technique("RMSprop", "optimizers", 1e-3, lambda rate, steps: optimizers.rmsprop(rate)),
     Technique("Adam", "optimizers", 1e-3, lambda rate, steps: optimizers.adam(rate)),
     Technique("AdamW, decay 0.1", "optimizers", 1e-3, lambda rate, steps: optimizers.adamw(rate, weight_decay=0.1)),
     Technique("weight decay 1e-4", "regularisation", 0.3, penalty=ops.l2(1e-4)),
     Technique("dropout 0.2", "regularisation", 0.3, network=functools.partial(mlp, dropout_rate=0.2)),
-    Technique("label smoothing 0.1", "regularisation", 1, loss=ops.sparse_softmax_cross_entropy(0.1)),
+    Technique("label smoothing 0.1", "regularisation", 0.3, loss=ops.sparse_softmax_cross_entropy(0.1)),
     Technique("early stopping, 3 epochs", "regularisation", 0.3, patience=3),
     Technique(
         "weights N(0, 0.01²)", "initialisation", 0.3, network=functools.partial(mlp, w_init=initializers.normal())
@@ -98,7 +98,7 @@ TECHNIQUES = [
     Technique("rate halved 4 times", "normalisation and schedules", 1,
               lambda rate, steps: optimizers.sgd(schedules.step(rate, -(-steps // 5), 0.5))),
     Technique(
-        "cosine, batch norm, smoothing", "normalisation and schedules", 3, _cosine,
+        "cosine, batch norm, smoothing", "normalisation and schedules", 1, _cosine,
         functools.partial(mlp, normalised=True), ops.sparse_softmax_cross_entropy(0.1),
     ),
 ]  # fmt: skip
