@@ -259,9 +259,10 @@ def main(config: Config, out: Path) -> None:
 
         def run_one(seed: int) -> dict[str, Any]:
             found = whole_network(config.activation, seed, pictures[1] if seed == config.seed else None)
+            by, by_jax = found["network_difference"], found["network_difference_jax"]
             print(
-                f"seed {seed}: the network's gradients differ by {found['network_difference']:.1e} at most from those "
-                f"of funcnet's rules (leaves, logits), by {found['network_difference_jax']:.1e} from jax.grad's (leaves)"
+                f"seed {seed}: the network's gradients differ by {by:.1e} at most from those of funcnet's rules "
+                f"(leaves, logits), by {by_jax:.1e} from jax.grad's (leaves)"
             )
             return found
 
