@@ -3,11 +3,24 @@
 import ast
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Column, Table
-
 HERE = Path(__file__).parent
 NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "pictures", "mistakes", "examples"}  # modules and packages
+
+# Every experiment stands in one group, in the order to read them in.
+GROUPS = {
+    "The notes' examples and systems": (
+        "worked_examples",
+        "regression",
+        "iris",
+        "spiral",
+        "mnist_from_scratch",
+        "nielsen",
+        "digits",
+    ),
+    "The chapters that the notes planned": ("slopes", "computation_graph", "techniques", "vectorisation"),
+    "Derivations, right and wrong": ("known_mistakes", "benchmarks.gradient_checkers"),
+    "Speed beside others": ("benchmarks.train_speed",),
+}
 
 
 def catalogue() -> dict[str, str]:
@@ -22,11 +35,15 @@ def catalogue() -> dict[str, str]:
 
 
 def main() -> None:
-    table = Table(Column("name", no_wrap=True), "what it shows", box=None)
-    for name, line in catalogue().items():
-        table.add_row(name, line)
-    Console().print(table)
-    print("\nRun one with: python -m experiments.NAME; each takes --help.")
+    found = catalogue()
+    width = max(map(len, found))
+    for group, names in GROUPS.items():
+        print(group)
+        for name in names:
+            if name in found:
+                print(f"  {name:{width}}  {found[name]}")
+        print()
+    print("Run one with: python -m experiments.NAME; each takes --help.")
 
 
 if __name__ == "__main__":

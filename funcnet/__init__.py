@@ -4,8 +4,10 @@ Layers and combinators are exported here; rules live in ``funcnet.ops``, data se
 """
 
 from . import initializers, models, ops, optimizers, schedules
+from .calibration import calibrate
 from .combinators import parallel, residual, serial
 from .layers import (
+    batch_norm,
     dense,
     dropout,
     elu,
@@ -30,6 +32,8 @@ __all__ = [
     "Rule",
     "ShapeError",
     "accuracy",
+    "batch_norm",
+    "calibrate",
     "dense",
     "dropout",
     "elu",

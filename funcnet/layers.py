@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import jax
+import jax.numpy as jnp
 
 from . import initializers, ops
+from .ops.normalization import BatchNormResiduals, Population
 from .types import Initializer, Layer, Rule, ShapeError
 
 
@@ -129,3 +131,35 @@ def dropout(rate: float) -> Layer:
         return {}, dx
 
     return Layer(init, fwd, bwd, f"dropout({rate})")
+
+
+def batch_norm(eps: float = 1e-5) -> Layer:
+    """Batch normalisation of the last axis: params ``{"gamma": (C,), "beta": (C,), "population": Population}``.
+
+    Training normalises by the batch, inference by the population, which ``calibrate`` finds (and ``fit`` calls it).
+    The gradient with respect to the population is zero in training, so that no optimizer moves it.
+    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    """
+    training, inference = ops.batch_norm(eps), ops.batch_norm_inference(eps)
+
+    def init(key, in_shape):
+        if not in_shape:
+            raise ShapeError("batch_norm got input shape (), wants (..., C)")
+        zeros, ones = (lambda: jnp.zeros(in_shape[-1:])), (lambda: jnp.ones(in_shape[-1:]))
+        return {"gamma": ones(), "beta": zeros(), "population": Population(zeros(), ones())}, in_shape
+
+    def fwd(params, x, key=None):
+        gamma, beta, population = (params[name] for name in ("gamma", "beta", "population"))
+        if key is None:
+            return inference.fwd(x, gamma, beta, population)
+        return training.fwd(x, gamma, beta)
+
+    def bwd(residuals, dy):
+        if isinstance(residuals, BatchNormResiduals):
+            dx, dgamma, dbeta = training.bwd(residuals, dy)
+            dpopulation = jax.tree.map(lambda s: jnp.zeros_like(s, dgamma.dtype), residuals.population)
+        else:
+            dx, dgamma, dbeta, dpopulation = inference.bwd(residuals, dy)
+        return {"gamma": dgamma, "beta": dbeta, "population": dpopulation}, dx
+
+    return Layer(init, fwd, bwd, "batch_norm")

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from .calibration import calibrate
 from .optimizers import apply_updates
 from .progress import epoch_progress
 from .types import Layer, Optimizer, Params, Rule, ShapeError
@@ -140,6 +141,16 @@ def _epoch(net, loss, optimizer, penalty, state, data, order):
 _run_epoch = jax.jit(_epoch, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 
 
+CALIBRATED_ON = 10_000  # examples at most: the mean of a channel is then known to a hundredth of its deviation
+
+
+@jax.jit(static_argnums=0)
+def _calibrated(net, state, inputs, order):
+    batches = jax.tree.map(lambda a: a[order], inputs)
+    params = calibrate(net, state.params, batches, jax.random.fold_in(state.key, state.step))
+    return state._replace(params=params)
+
+
 @jax.jit(static_argnums=(0, 1, 2))
 def _scores(net, loss, metrics, params, x, targets):
     predictions, _ = net.fwd(params, x)
@@ -191,6 +202,9 @@ def fit(
 ) -> Fit:
     """Trains, an epoch in one call to the device, and evaluates after each, in inference.
 
+    Before that it calibrates what is batch-normalised, on batches of the epoch just done, with dropout where the net
+    has it: where a ``dropout`` stands below a ``batch_norm``, ``calibrate`` the result once more, as said there.
+
     A row of ``history`` has ``epoch``, ``seconds`` (training alone), ``train_loss`` and ``train_NAME`` for each metric,
     on as many of the first training examples as there are for validation (else 10,000), and, where there is validation
     data, the same with ``validation_``. The penalty is trained with and not reported.
@@ -218,6 +232,7 @@ def fit(
                 if not finite:
                     raise _first_non_finite(net, loss, optimizer, penalty, before, train, order)
             row = {"epoch": epoch + 1, "seconds": time.perf_counter() - start}
+            state = _calibrated(net, state, train[0], order[: max(1, CALIBRATED_ON // batch_size)])
             for split, data in scored.items():
                 scores = evaluate(net, loss, metrics or {}, state.params, data)
                 row |= {f"{split}_{name}": score for name, score in scores.items()}

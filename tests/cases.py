@@ -12,6 +12,7 @@ import numpy as np
 
 import funcnet
 from funcnet import ops
+from funcnet.ops.normalization import Population
 from funcnet.types import Layer, Rule
 
 BATCHES = [(11,), (3, 5), (2, 3, 5)]  # with a last axis of 7: ranks 2 to 4
@@ -72,6 +73,10 @@ def with_weights(args):
     return weighed
 
 
+def normalised(batch):
+    return 2 * normal(0, *batch, 7) + 3, normal(1, 7), normal(2, 7)
+
+
 def parameters(batch):
     return (({"w": normal(0, *batch, 7), "b": normal(1, 7)}, {"table": normal(2, 3, 5), "gamma": normal(3, 5)}, {}),)
 
@@ -89,6 +94,12 @@ RULES = [
     RuleCase("elu", ops.elu(1.7), x_only),
     RuleCase("dropout", ops.dropout(0.3), lambda batch: (normal(0, *batch, 7), jax.random.key(5))),
     RuleCase("dropout", ops.dropout(0.3), lambda batch: (normal(0, *batch, 7), None)),
+    RuleCase("batch_norm", ops.batch_norm(1e-3), normalised),
+    RuleCase(
+        "batch_norm_inference",
+        ops.batch_norm_inference(1e-3),
+        lambda batch: (*normalised(batch), Population(normal(3, 7), np.abs(normal(4, 7)))),
+    ),
     *(RuleCase("mean_squared_error", ops.mean_squared_error(r), pair) for r in REDUCTIONS),
     # of these one reduction each: tests/ops/losses compares all of them with jax.vjp
     RuleCase("mean_absolute_error", ops.mean_absolute_error(), pair),
@@ -152,6 +163,7 @@ LAYERS = [
         }.items()
         for shape in SHAPES
     ),
+    LayerCase("batch_norm", funcnet.batch_norm(), (3, 7)),
     LayerCase("serial", funcnet.serial(), (7,)),
     LayerCase("serial", funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(3)), (3, 7)),
     LayerCase("residual", funcnet.residual(funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(7))), (7,)),

@@ -9,11 +9,11 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = [
-    "types", "progress", "idx", "data", "initializers", "ops", "layers", "combinators", "summary", "schedules",
-    "optimizers", "training", "models", "gradcheck", "discovery", "cli", "__main__",
+    "types", "progress", "idx", "data", "initializers", "ops", "layers", "combinators", "calibration", "summary",
+    "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli", "__main__",
 ]  # fmt: skip
 WITHIN = {
-    "ops": ["linear", "activations", "dropout", "penalties", "losses"],
+    "ops": ["linear", "activations", "dropout", "normalization", "penalties", "losses"],
     "ops/losses": ["reduction", "regression", "probabilities", "logits", "margins", "weighting"],
     "gradcheck": [
         "subject",

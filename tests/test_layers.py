@@ -81,3 +81,27 @@ def test_dropout_is_the_presence_of_a_key():
     x = jnp.ones((3, 5))
     assert jnp.array_equal(layer.fwd({}, x)[0], x)
     assert (layer.fwd({}, x, jax.random.key(0))[0] == 0).any()
+
+
+def test_batch_norm_normalises_by_the_batch_in_training_and_by_the_population_in_inference():
+    layer = funcnet.batch_norm(eps=1e-12)
+    params, _ = layer.init(jax.random.key(0), (7,))
+    x = 5 + 3 * jnp.asarray(normal(0, 11, 7))
+    assert jnp.array_equal(layer.fwd(params, x)[0], x / jnp.sqrt(1 + 1e-12))  # as it starts: mean 0, variance 1
+    y, residuals = layer.fwd(params, x, jax.random.key(0))
+    assert jnp.allclose(y.mean(axis=0), 0, atol=1e-13)
+    assert jnp.allclose(y.var(axis=0), 1, rtol=1e-10)
+    population = residuals.population
+    assert jnp.allclose(population.mean, x.mean(axis=0), rtol=1e-13)
+    assert jnp.allclose(population.var, x.var(axis=0, ddof=1), rtol=1e-13)
+    assert jnp.allclose(layer.fwd(params | {"population": population}, x)[0], y * jnp.sqrt(10 / 11), rtol=1e-9)
+
+
+def test_batch_norm_says_what_it_wants():
+    layer = funcnet.batch_norm()
+    params, _ = layer.init(jax.random.key(0), (7,))
+    for key, name in ((None, "batch_norm_inference"), (jax.random.key(0), "batch_norm")):
+        with pytest.raises(ShapeError, match=rf"{name} got x \(2, 5\) and vectors \(7,\), .* wants x \(\*B, C\)"):
+            layer.fwd(params, normal(0, 2, 5), key)
+    with pytest.raises(ShapeError, match=r"batch_norm got input shape \(\)"):
+        layer.init(jax.random.key(0), ())

@@ -12,6 +12,7 @@ import pytest
 
 import funcnet
 from funcnet import dense, dropout, ops, optimizers, serial, training
+from funcnet.ops.normalization import Population
 from funcnet.training import NonFiniteError, fit, init_state, train_epoch, train_step, value_and_grad
 from funcnet.types import ShapeError
 from tests.cases import normal
@@ -254,6 +255,31 @@ def test_evaluation_in_batches_is_evaluation_at_once():
     metrics = {"accuracy": funcnet.accuracy}
     whole = training.evaluate(NET, LOSS, metrics, parameters(), (X, LABELS))
     assert training.evaluate(NET, LOSS, metrics, parameters(), (X, LABELS), batch_size=7) == pytest.approx(whole)
+
+
+def test_fit_calibrates_before_it_evaluates():
+    net, optimizer = serial(dense(13), funcnet.batch_norm(), funcnet.relu(), dense(5)), optimizers.sgd(0.1)
+    settings = {"key": KEY, "epochs": 2, "batch_size": 7, "progress": False}
+    result = fit(net, LOSS, optimizer, parameters(net), (X, LABELS), (X[:9], LABELS[:9]), **settings)
+    rows = training.epoch_order(KEY, 1, 40, 7)
+    z = np.asarray(ops.dense.fwd(X[rows], *(result.params[0][name] for name in "wb"))[0])
+    population = result.params[1]["population"]
+    np.testing.assert_allclose(population.mean, z.mean(axis=(0, 1)), rtol=1e-12)
+    np.testing.assert_allclose(population.var, z.var(axis=1, ddof=1).mean(axis=0), rtol=1e-12)
+    loss = training.evaluate(net, LOSS, {}, result.params, (X[:9], LABELS[:9]))["loss"]
+    assert result.history[-1]["validation_loss"] == loss
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lion"])
+def test_no_optimizer_moves_the_population(name):
+    """Nor decay, nor a penalty: its gradient is zero, and it is no weight."""
+    net = serial(dense(13), funcnet.batch_norm(), dense(5))
+    optimizer = optimizers.chain(optimizers.add_decayed_weights(0.1), getattr(optimizers, name)(0.1))
+    params = jax.tree.map(lambda p: p + 0.5, parameters(net))
+    epoch = jax.jit(train_epoch(net, LOSS, optimizer, ops.l2(0.1)))
+    after = epoch(init_state(params, optimizer, KEY), (X, LABELS), training.epoch_order(KEY, 0, 40, 8)).params
+    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), after[1], params[1])
+    assert moved == {"gamma": True, "beta": True, "population": Population(False, False)}
 
 
 def test_early_stopping_returns_the_best():

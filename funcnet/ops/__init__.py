@@ -30,9 +30,12 @@ from .losses import (
     triplet,
     weighted,
 )
+from .normalization import batch_norm, batch_norm_inference
 from .penalties import l1, l2
 
 __all__ = [
+    "batch_norm",
+    "batch_norm_inference",
     "binary_cross_entropy",
     "categorical_cross_entropy",
     "contrastive",

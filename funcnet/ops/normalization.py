@@ -1,0 +1,142 @@
+"""Normalisation: x brought to mean 0 and variance 1 over some axes, then scaled by γ and shifted by β.
+
+What is normalised over which axes tells the rules apart; the backward through the statistics is the same for all, and
+stands in ``_standardise_bwd``. Statistics are computed in float32 at least, and the variance in two passes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..types import Rule, ShapeError
+
+
+class Population(NamedTuple):
+    """The mean and the variance of every channel over all data: what inference normalises by."""
+
+    mean: Float[Array, "C"]
+    var: Float[Array, "C"]
+
+
+class Standardised(NamedTuple):
+    xhat: Float[Array, "*S"]
+    rstd: Float[Array, "*R"]  # of x's rank, with axes of size 1 where x was averaged
+    mean: Float[Array, "*R"]
+    var: Float[Array, "*R"]
+
+
+def _standardise(x: Float[Array, "*S"], axes: tuple[int, ...], eps: float) -> Standardised:
+    """x̂ = (x − μ) / √(σ² + eps), with μ and σ² = mean (x − μ)² over ``axes``: two passes, so that nothing cancels."""
+    wide = x.astype(jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
+    mean = wide.mean(axes, keepdims=True)
+    centred = wide - mean
+    var = (centred * centred).mean(axes, keepdims=True)
+    rstd = 1 / jnp.sqrt(var + eps)
+    return Standardised((centred * rstd).astype(x.dtype), rstd, mean, var)
+
+
+def _standardise_bwd(
+    xhat: Float[Array, "*S"], rstd: Float[Array, "*R"], dxhat: Float[Array, "*S"], axes: tuple[int, ...]
+) -> Float[Array, "*S"]:
+    """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), the means over ``axes``.
+
+    Three paths lead from x to x̂ = c·rstd, c = x − μ. The direct one gives rstd·dx̂. Through σ²: drstd = Σ dx̂ c,
+    ∂rstd/∂σ² = −½ rstd³ and ∂σ²/∂c = 2c/m, so dc gains −rstd·x̂·mean(dx̂ x̂). Through μ: the mean of dc is taken
+    from it; that of the second term is zero, as that of x̂ is.
+    """
+    wide = dxhat.astype(rstd.dtype)
+    along = (wide * xhat.astype(rstd.dtype)).mean(axes, keepdims=True)
+    return (rstd * (wide - wide.mean(axes, keepdims=True) - xhat.astype(rstd.dtype) * along)).astype(dxhat.dtype)
+
+
+def _leading(x: Array) -> tuple[int, ...]:
+    return tuple(range(x.ndim - 1))
+
+
+def _fits(name: str, x: Array, *vectors: Array) -> None:
+    if any(x.shape[-1:] != vector.shape for vector in vectors):
+        shapes = ", ".join(str(vector.shape) for vector in vectors)
+        raise ShapeError(f"{name} got x {x.shape} and vectors {shapes}; it wants x (*B, C) and vectors (C,)")
+
+
+# ---------------------------------------------------------------- batch normalisation
+
+
+class BatchNormResiduals(NamedTuple):
+    xhat: Float[Array, "*B C"]
+    rstd: Float[Array, "*R"]
+    gamma: Float[Array, "C"]
+    population: Population  # what this batch says of it: for ``calibrate``, not for the backward
+
+
+def batch_norm(eps: float = 1e-5) -> Rule:
+    """Batch normalisation in training: every channel by the statistics of its batch (Ioffe & Szegedy 2015)."""
+
+    def fwd(
+        x: Float[Array, "*B C"], gamma: Float[Array, "C"], beta: Float[Array, "C"]
+    ) -> tuple[Float[Array, "*B C"], BatchNormResiduals]:
+        """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), with the mean μ and the variance σ² over all axes but the last.
+
+        The residuals also hold what the batch says of the population: μ, and the unbiased σ² m/(m − 1), where m values
+        were averaged (algorithm 2). Of one value there is no variance: there it stays 0, and y = β.
+        """
+        _fits("batch_norm", x, gamma, beta)
+        xhat, rstd, mean, var = _standardise(x, _leading(x), eps)
+        m = math.prod(x.shape[:-1])
+        population = Population(mean.reshape(-1), var.reshape(-1) * (m / max(m - 1, 1)))
+        y = xhat * jnp.broadcast_to(gamma, x.shape) + jnp.broadcast_to(beta, x.shape)
+        return y, BatchNormResiduals(xhat, rstd, gamma, population)
+
+    def bwd(
+        residuals: BatchNormResiduals, dy: Float[Array, "*B C"]
+    ) -> tuple[Float[Array, "*B C"], Float[Array, "C"], Float[Array, "C"]]:
+        """dx = γ rstd (dy − mean dy − x̂ mean(dy x̂)),  dγ = Σ_B dy x̂,  dβ = Σ_B dy.
+
+        Every x of a channel moves its μ and σ², and so every y; see ``_standardise_bwd``. Saves x̂ and rstd.
+        """
+        xhat, rstd, gamma, _ = residuals
+        dx = _standardise_bwd(xhat, rstd, dy * jnp.broadcast_to(gamma, dy.shape), _leading(dy))
+        return dx, (dy * xhat).sum(_leading(dy)), dy.sum(_leading(dy))
+
+    return Rule(fwd, bwd)
+
+
+class BatchNormInferenceResiduals(NamedTuple):
+    x: Float[Array, "*B C"]
+    gamma: Float[Array, "C"]
+    population: Population
+
+
+def batch_norm_inference(eps: float = 1e-5) -> Rule:
+    """Batch normalisation in inference: by the population, so that an example does not depend on its batch."""
+
+    def rstd(population: Population) -> Float[Array, "C"]:
+        return 1 / jnp.sqrt(population.var + eps)
+
+    def fwd(
+        x: Float[Array, "*B C"], gamma: Float[Array, "C"], beta: Float[Array, "C"], population: Population
+    ) -> tuple[Float[Array, "*B C"], BatchNormInferenceResiduals]:
+        """y = γ (x − mean) rstd + β,  rstd = 1/√(var + eps): an affine map of every channel."""
+        _fits("batch_norm_inference", x, gamma, beta, *population)
+        centred = x - jnp.broadcast_to(population.mean, x.shape)
+        y = centred * jnp.broadcast_to(gamma * rstd(population), x.shape) + jnp.broadcast_to(beta, x.shape)
+        return y, BatchNormInferenceResiduals(x, gamma, population)
+
+    def bwd(
+        residuals: BatchNormInferenceResiduals, dy: Float[Array, "*B C"]
+    ) -> tuple[Float[Array, "*B C"], Float[Array, "C"], Float[Array, "C"], Population]:
+        """dx = γ rstd dy,  dβ = Σ_B dy,  dγ = rstd Σ_B dy (x − mean),
+        dmean = −γ rstd Σ_B dy,  dvar = −½ γ rstd³ Σ_B dy (x − mean), as d(v^−½) = −½ v^(−3/2) dv. Saves x.
+        """
+        x, gamma, population = residuals
+        scale = rstd(population)
+        dbeta = dy.sum(_leading(dy))
+        along = (dy * (x - jnp.broadcast_to(population.mean, x.shape))).sum(_leading(dy))
+        dpopulation = Population(-gamma * scale * dbeta, -0.5 * gamma * scale**3 * along)
+        return dy * jnp.broadcast_to(gamma * scale, dy.shape), scale * along, dbeta, dpopulation
+
+    return Rule(fwd, bwd)

@@ -1,0 +1,47 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from funcnet import ops
+from funcnet.ops.normalization import Population
+from funcnet.types import ShapeError
+from tests.cases import normal
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [(jnp.float32, 1e4), (jnp.bfloat16, 64.0)], ids=["float32", "bfloat16"])
+def test_a_mean_far_from_zero_leaves_the_variance_whole(dtype, offset):
+    """In one pass, E[x²] − E[x]² would lose every digit."""
+    x = jnp.asarray(offset + 2 * normal(0, 1001, 3), dtype)
+    y, residuals = ops.batch_norm().fwd(x, jnp.ones(3, dtype), jnp.zeros(3, dtype))
+    exact = np.asarray(x).astype(float)
+    assert y.dtype == dtype
+    assert residuals.population.var.dtype == jnp.float32
+    np.testing.assert_allclose(residuals.population.var, exact.var(axis=0, ddof=1), rtol=1e-5)
+    xhat = (exact - exact.mean(axis=0)) / exact.std(axis=0)
+    np.testing.assert_allclose(np.asarray(y).astype(float), xhat, rtol=2 * float(jnp.finfo(dtype).eps), atol=1e-3)
+
+
+def test_a_constant_channel_gives_beta():
+    x = jnp.ones((5, 3)) * jnp.array([[0.0, -7.0, 1e6]])
+    beta = jnp.array([1.0, 2.0, 3.0])
+    rule = ops.batch_norm()
+    y, residuals = rule.fwd(x, jnp.ones(3), beta)
+    assert jnp.array_equal(y, jnp.broadcast_to(beta, y.shape))
+    assert all(jnp.isfinite(d).all() for d in rule.bwd(residuals, jnp.asarray(normal(0, 5, 3))))
+
+
+def test_the_gradient_knows_neither_shift_nor_scale_of_x():
+    """ŷ does not move when all of a channel shifts, nor, but for eps, when it is stretched: dx ⟂ 1 and dx ⟂ x̂."""
+    rule, x = ops.batch_norm(1e-14), jnp.asarray(normal(0, 11, 3))
+    _, residuals = rule.fwd(x, jnp.asarray(normal(1, 3)), jnp.asarray(normal(2, 3)))
+    dx, _, _ = rule.bwd(residuals, jnp.asarray(normal(3, 11, 3)))
+    assert jnp.allclose(dx.sum(axis=0), 0, atol=1e-13)
+    assert jnp.allclose((dx * residuals.xhat).sum(axis=0), 0, atol=1e-11)
+    assert (jnp.abs(dx) > 1e-3).any()
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2, 3])
+def test_vectors_that_do_not_fit(wrong):
+    gamma, beta, mean, var = (jnp.ones(5 if i == wrong else 7) for i in range(4))
+    with pytest.raises(ShapeError, match=r"batch_norm_inference got x \(2, 7\) and vectors .*\(5,\)"):
+        ops.batch_norm_inference().fwd(jnp.ones((2, 7)), gamma, beta, Population(mean, var))
