@@ -65,7 +65,7 @@ def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[s
     for domain in DOMAINS:
         found = draws(specs, seed, sizes, domain)
         if _all_finite(subject, found[:2]):
-            kept = found[:2] + [draw for draw in found[2:] if _survives(subject, draw)]
+            kept = found[:2] + [draw for draw in found[2:] if survives(subject, draw)]
             note = f"inputs were drawn as {domain}: others are not finite"
             return Inputs(kept, many_rows(specs, seed, sizes, domain, ROWS), () if domain == "normal" else (note,))
     raise InputError(f"the forward of {subject.name} is not finite on the inputs")
@@ -116,8 +116,8 @@ def _said(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "")
 
 
-def _survives(subject: Subject, draw: Draw) -> bool:
-    """Whether the forward can be had at all where its first axis is 1, which not every forward promises."""
+def survives(subject: Subject, draw: Draw) -> bool:
+    """Whether the forward can be had, and is finite, at sizes that not every forward promises: 1, or very many."""
     try:
         return _is_finite(subject, draw, compiled=True)
     except InputError:

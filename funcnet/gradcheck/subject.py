@@ -150,7 +150,7 @@ def _parameters(f: Callable[..., Any]) -> tuple[tuple[str, ...], int]:
 
 def is_float(leaf: Any) -> bool:
     """Whether a leaf is differentiable: of a floating dtype."""
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+    return hasattr(leaf, "dtype") and not isinstance(leaf, type) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def has_cotangent(arg: Any) -> bool:
