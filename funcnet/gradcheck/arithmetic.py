@@ -22,7 +22,7 @@ from .inputs import Draw
 from .packing import Packed, pack
 from .reference import EPS, draw_cotangent, float_leaves
 from .report import Finding
-from .subject import Subject, cast, is_float
+from .subject import Subject, cast, first_line, is_float
 
 PARITY = 64  # rounding units of the largest entry: what eager and compiled code may differ by
 
@@ -97,7 +97,7 @@ def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Colle
 
 
 def _said(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error) or type(error).__name__
 
 
 def _less(found: dict[str, Any], but: Collection[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from .compiled import jitted, value
 from .inputs import DOMAINS, Draw, draws, finite, many_rows, specs_of
 from .packing import pack
 from .settings import Settings, arrays_of
-from .subject import InputError, Subject, cast, is_float
+from .subject import InputError, Subject, cast, first_line, is_float
 
 ROWS = 40_009  # where some faults of compilers show, and few rows do not; a prime, as a tail of a block must show too
 
@@ -77,7 +77,7 @@ def _layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int, 
     try:
         params, _ = layer.init(jax.random.key(seed), in_shape)
     except Exception as error:
-        raise InputError(f"{layer.name} cannot be made for in_shape={in_shape}: {_said(error)}") from error
+        raise InputError(f"{layer.name} cannot be made for in_shape={in_shape}: {first_line(error)}") from error
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) + 0.3 * rng.normal(size=leaf.shape), params)
     args = (params, rng.normal(size=(batch, *in_shape)), jax.random.key(seed + 1) if training else None)
     return Draw(args, {"N": batch}, "normal" if training else "normal, inference", seed)
@@ -96,7 +96,7 @@ def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
         raise
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"the forward of {subject.name} raised {type(error).__name__} on {sizes_of(draw)}: {_said(error)}"
+            f"the forward of {subject.name} raised {type(error).__name__} on {sizes_of(draw)}: {first_line(error)}"
         ) from error
     _differentiable(subject, y)
     return finite(y)
@@ -110,10 +110,6 @@ def _differentiable(subject: Subject, y: Any) -> None:
             raise InputError(f"the forward of {subject.name} is complex: only real functions are checked")
     if not any(is_float(leaf) for leaf in jax.tree.leaves(y)):
         raise InputError(f"the forward of {subject.name} returns no floating array: there is nothing to differentiate")
-
-
-def _said(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "")
 
 
 def survives(subject: Subject, draw: Draw) -> bool:

@@ -24,7 +24,7 @@ STEP = 1e-10  # aside of a kink: closer than any other scale of a function, and 
 TOLERANCE = 1e-4  # of the largest entry: the mathematics beside kinks is judged elsewhere, and far more strictly
 # Without one of these a function has no kink. Calls with a derivative of their own may hide one.
 KINKED = {"max", "min", "abs", "sign", "select_n", "clamp", "reduce_max", "reduce_min", "argmax", "argmin", "sort"}
-KINKED |= {"cummax", "cummin", "reduce_window_max", "select_and_gather_add", "floor", "ceil", "round", "top_k", "while"}
+KINKED |= {"cummax", "cummin", "reduce_window_max", "select_and_gather_add", "floor", "ceil", "round", "top_k"}
 KINKED |= {"custom_jvp_call", "custom_vjp_call", "cond"}
 
 

@@ -128,6 +128,11 @@ def _zeros(arg: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if is_float(leaf) else None, arg)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message."""
+    return next(iter(str(error).splitlines()), "")
+
+
 def _source(f: Callable[..., Any]) -> Callable[..., Any]:
     """The function that a person wrote, below decorators and partial applications."""
     while isinstance(f, functools.partial):
