@@ -146,7 +146,10 @@ def movement(
     moved = [np.zeros_like(leaf) for leaf in ref]
     for nudge, sign in itertools.product(range(nudges), (1, -1)):
         rng = np.random.default_rng(7 + nudge)
-        nudged = [leaf * (1 + sign * EPS * rng.choice([-1, 1], size=np.shape(leaf))) for leaf in floats]
+        nudged = [
+            jax.device_put(np.asarray(leaf * (1 + sign * EPS * rng.choice([-1, 1], size=leaf.shape))))
+            for leaf in map(np.asarray, floats)
+        ]
         _, pullback = vjp(f, *nudged)
         for i, leaf in enumerate(pullback(dy)):
             with np.errstate(invalid="ignore"):  # infinite at inputs that were infinite in a narrow dtype
@@ -160,7 +163,7 @@ def draw_cotangent(y: Any, rng: np.random.Generator) -> Any:
     def leaf(part):
         if not is_float(part):
             return np.zeros(np.shape(part), jax.dtypes.float0)
-        return jnp.asarray(rng.normal(size=np.shape(part)), part.dtype)
+        return jax.device_put(np.asarray(rng.normal(size=np.shape(part))).astype(part.dtype))
 
     return jax.tree.map(leaf, y)
 
@@ -204,7 +207,7 @@ def audit(
 
         def along(t: float, i: int = i, direction: np.ndarray = direction) -> float:
             moved = list(floats)
-            moved[i] = floats[i] + t * direction
+            moved[i] = jax.device_put(np.asarray(np.asarray(floats[i]) + t * direction))
             return inner(f(*moved))
 
         slope, uncertainty = ridders(along, 0.02)
