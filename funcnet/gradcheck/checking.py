@@ -64,8 +64,10 @@ def check(
         report = report.but(worst=_worst(subject, probes))
         if not all(p.agrees for p in probes):
             report = dataclasses.replace(report, elements=_worst_elements(subject, probes))
-        if doubts := _doubts(subject, probes, subject is not as_given):
-            return report.but("inconclusive", notes=doubts)
+        doubts, notes = _doubts(subject, probes, subject is not as_given)
+        report = report.but(notes=[*doubts, *notes])
+        if doubts:
+            return report.but("inconclusive")
         laws = _before_laws(subject, probes, laws)
         if findings := laws + _explained(subject, probes, {(f.argument, f.leaf) for f in laws}):
             return report.but("wrong", findings)
@@ -219,28 +221,34 @@ def _worst_elements(subject: Subject, probes: Sequence[Probe], count: int = 3) -
     return tuple(found)
 
 
-def _doubts(subject: Subject, probes: Sequence[Probe], is_widened: bool) -> list[str]:
-    """Why the reference cannot be trusted: it disagrees with differences, or it is not finite."""
+def _doubts(subject: Subject, probes: Sequence[Probe], is_widened: bool) -> tuple[list[str], list[str]]:
+    """Why the reference cannot be trusted: it disagrees with differences, or it is not finite; and notes."""
     p = probes[0]
     if not all(np.isfinite(ref).all() for probe in probes for row in probe.refs for ref in row):
-        return ["the reference, jax.vjp of the forward, is not finite here"]
+        return ["the reference, jax.vjp of the forward, is not finite here"], []
     if invisible := _below_sight(subject, p):
-        return invisible
+        return invisible, []
     if not is_widened and (rounded := _rounded_constants(subject, p)):
-        return rounded
+        return rounded, []
+    notes = []
     audits = reference.audit(subject.primal, p.draw.args, p.dys[0], p.refs[0])
     if any(a.disagree for a in audits):  # perhaps it straddled a kink that the point itself lies on
         smooth = kinks.smooth_directions(subject, p.draw.args, p.dys[0])
         if smooth is not None:
             audits = reference.audit(subject.primal, p.draw.args, p.dys[0], p.refs[0], smooth)
+    if any(a.disagree for a in audits):
+        held = reference.audit(subject.primal, p.draw.args, p.dys[0], p.refs[0], hold_stops=True)
+        if not any(a.disagree for a in held):
+            audits, notes = held, ["judged as jax.grad does: what stop_gradient hides is held fixed"]
     inside = reference.custom_derivatives(*reference.of_floats(subject.primal, p.draw.args))
     suspect = f"; the forward calls {', '.join(inside)}, whose own derivative may be wrong" if inside else ""
-    return [
+    doubts = [
         f"for {subject.arguments[leaf.argument]}{leaf.path} autodiff says {a.autodiff:.6g} along a random direction, "
         f"and differences {a.slope:.6g} ± {a.uncertainty:.1g}: the reference itself is in doubt" + suspect
         for leaf, a in zip(float_leaves(p.draw.args), audits, strict=True)
         if a.disagree
     ]
+    return doubts, notes
 
 
 def _before_laws(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> list[Finding]:

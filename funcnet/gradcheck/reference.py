@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .program import traced_once
+from .program import Hooks, Traced, evaluate, program_of, traced_once
 from .subject import InputError, first_line, is_float
 
 EPS = float(np.finfo(np.float64).eps)
@@ -168,6 +168,23 @@ def draw_cotangent(y: Any, rng: np.random.Generator) -> Any:
     return jax.tree.map(leaf, y)
 
 
+def with_stops_held(f: Callable[..., Any], floats: list[Any]) -> Callable[..., Any] | None:
+    """``f`` with what ``stop_gradient`` hides held as it is here: the function that autodiff differentiates.
+
+    None where it hides nothing, or only inside a loop.
+    """
+    if not isinstance(f, Traced):
+        return None
+    program = program_of(f, floats, None, inline_custom=True)
+    stopped = {value for step in program.steps if step.primitive == "stop_gradient" for value in step.outs}
+    if not stopped:
+        return None
+    here: dict[int, Any] = {}
+    evaluate(program, floats, Hooks(result=lambda value, env: here.setdefault(value, env[value])))
+    kept = Hooks(result=lambda value, env: here[value] if value in stopped else env[value])
+    return lambda *moved: jax.tree.unflatten(f.structure, evaluate(program, moved, kept))
+
+
 class Audit(NamedTuple):
     """What differences say of the reference for one leaf: their slope, its own error, and that of autodiff."""
 
@@ -188,12 +205,15 @@ def audit(
     dy: Any,
     ref: list[np.ndarray],
     along_these: list[np.ndarray] | None = None,
+    hold_stops: bool = False,
 ) -> list[Audit]:
     """⟨dy, y⟩ differentiated along one random direction per leaf, by Ridders' extrapolation, beside the reference.
 
     ``along_these``: for each leaf the elements that may move, as 0 and 1; the others are at kinks.
+    ``hold_stops``: see ``with_stops_held``.
     """
     f, floats = of_floats(primal, args)
+    f = (with_stops_held(f, floats) if hold_stops else None) or f
 
     def inner(y) -> float:
         pairs = zip(jax.tree.leaves(dy), jax.tree.leaves(y), strict=True)
