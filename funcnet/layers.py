@@ -163,3 +163,54 @@ def batch_norm(eps: float = 1e-5) -> Layer:
         return {"gamma": dgamma, "beta": dbeta, "population": dpopulation}, dx
 
     return Layer(init, fwd, bwd, "batch_norm")
+
+
+def _norm(rule: Rule, name: str, vectors: tuple[str, ...] = ("gamma", "beta")) -> Layer:
+    """A norm that is the same in training and in inference: γ starts at 1 and β at 0."""
+
+    def init(key, in_shape):
+        if not in_shape:
+            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., C)")
+        starts = {"gamma": jnp.ones, "beta": jnp.zeros}
+        return {vector: starts[vector](in_shape[-1:]) for vector in vectors}, in_shape
+
+    def fwd(params, x, key=None):
+        return rule.fwd(x, *(params[vector] for vector in vectors))
+
+    def bwd(residuals, dy):
+        dx, *dvectors = rule.bwd(residuals, dy)
+        return dict(zip(vectors, dvectors, strict=True)), dx
+
+    return Layer(init, fwd, bwd, name)
+
+
+def layer_norm(eps: float = 1e-5) -> Layer:
+    """Normalisation of the last axis by its own mean and variance: params ``{"gamma": (C,), "beta": (C,)}``.
+
+    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    """
+    return _norm(ops.layer_norm(eps), "layer_norm")
+
+
+def rms_norm(eps: float = 1e-5) -> Layer:
+    """Normalisation of the last axis by its root mean square: params ``{"gamma": (C,)}``.
+
+    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    """
+    return _norm(ops.rms_norm(eps), "rms_norm", vectors=("gamma",))
+
+
+def group_norm(groups: int, eps: float = 1e-5) -> Layer:
+    """Normalisation of each group of channels of an example: params ``{"gamma": (C,), "beta": (C,)}``.
+
+    Raises ValueError where there is no group, and ShapeError where C is no multiple of ``groups``, or not what it was
+    initialised for.
+    """
+    layer = _norm(ops.group_norm(groups, eps), f"group_norm({groups})")
+
+    def init(key, in_shape):
+        if in_shape and in_shape[-1] % groups:
+            raise ShapeError(f"{layer.name} got input shape {in_shape}, wants (..., C) with C a multiple of {groups}")
+        return layer.init(key, in_shape)
+
+    return layer._replace(init=init)

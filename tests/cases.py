@@ -100,6 +100,9 @@ RULES = [
         ops.batch_norm_inference(1e-3),
         lambda batch: (*normalised(batch), Population(normal(3, 7), np.abs(normal(4, 7)))),
     ),
+    RuleCase("layer_norm", ops.layer_norm(1e-3), normalised),
+    RuleCase("rms_norm", ops.rms_norm(1e-3), lambda batch: normalised(batch)[:2]),
+    RuleCase("group_norm", ops.group_norm(3, 1e-3), lambda batch: (normal(0, *batch, 9), normal(1, 9), normal(2, 9))),
     *(RuleCase("mean_squared_error", ops.mean_squared_error(r), pair) for r in REDUCTIONS),
     # of these one reduction each: tests/ops/losses compares all of them with jax.vjp
     RuleCase("mean_absolute_error", ops.mean_absolute_error(), pair),
@@ -164,6 +167,9 @@ LAYERS = [
         for shape in SHAPES
     ),
     LayerCase("batch_norm", funcnet.batch_norm(), (3, 7)),
+    LayerCase("layer_norm", funcnet.layer_norm(), (3, 7)),
+    LayerCase("rms_norm", funcnet.rms_norm(), (3, 7)),
+    LayerCase("group_norm", funcnet.group_norm(3), (2, 5, 9)),
     LayerCase("serial", funcnet.serial(), (7,)),
     LayerCase("serial", funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(3)), (3, 7)),
     LayerCase("residual", funcnet.residual(funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(7))), (7,)),

@@ -105,3 +105,15 @@ def test_batch_norm_says_what_it_wants():
             layer.fwd(params, normal(0, 2, 5), key)
     with pytest.raises(ShapeError, match=r"batch_norm got input shape \(\)"):
         layer.init(jax.random.key(0), ())
+
+
+@pytest.mark.parametrize(
+    "layer", [funcnet.layer_norm(), funcnet.rms_norm(), funcnet.group_norm(3)], ids=lambda n: n.name
+)
+def test_a_norm_starts_with_gains_of_one_and_says_what_it_wants(layer):
+    params, _ = layer.init(jax.random.key(0), (5, 9))
+    assert jnp.array_equal(params["gamma"], jnp.ones(9))
+    assert not params.get("beta", jnp.zeros(9)).any()
+    for shape in ((), *(((5, 7),) if "group" in layer.name else ())):
+        with pytest.raises(ShapeError, match=f"^{layer.name[:8]}.* got input shape"):
+            layer.init(jax.random.key(0), shape)

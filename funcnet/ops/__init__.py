@@ -30,7 +30,7 @@ from .losses import (
     triplet,
     weighted,
 )
-from .normalization import batch_norm, batch_norm_inference
+from .normalization import batch_norm, batch_norm_inference, group_norm, layer_norm, rms_norm
 from .penalties import l1, l2
 
 __all__ = [
@@ -44,15 +44,18 @@ __all__ = [
     "elu",
     "flatten",
     "gelu",
+    "group_norm",
     "huber",
     "kl_divergence",
     "l1",
     "l2",
+    "layer_norm",
     "leaky_relu",
     "log_softmax",
     "mean_absolute_error",
     "mean_squared_error",
     "relu",
+    "rms_norm",
     "sigmoid",
     "sigmoid_binary_cross_entropy",
     "silu",

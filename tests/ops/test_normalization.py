@@ -45,3 +45,55 @@ def test_vectors_that_do_not_fit(wrong):
     gamma, beta, mean, var = (jnp.ones(5 if i == wrong else 7) for i in range(4))
     with pytest.raises(ShapeError, match=r"batch_norm_inference got x \(2, 7\) and vectors .*\(5,\)"):
         ops.batch_norm_inference().fwd(jnp.ones((2, 7)), gamma, beta, Population(mean, var))
+
+
+NORMS = [
+    pytest.param(ops.layer_norm(), 2, id="layer_norm"),
+    pytest.param(ops.rms_norm(), 1, id="rms_norm"),
+    pytest.param(ops.group_norm(3), 2, id="group_norm"),
+]
+
+
+@pytest.mark.parametrize(("rule", "vectors"), NORMS)
+def test_squares_above_float16_and_a_mean_far_from_zero(rule, vectors, dtype=jnp.float16):
+    """300² is above float16's largest number, and E[x²] − E[x]² would keep no digit: statistics are float32."""
+    x = jnp.asarray(300 + 2 * normal(0, 5, 99), dtype)
+    y, residuals = rule.fwd(x, *(jnp.ones(99, dtype), jnp.zeros(99, dtype))[:vectors])
+    exact, _ = rule.fwd(x.astype(float), *(jnp.ones(99), jnp.zeros(99))[:vectors])
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y.astype(float), exact, rtol=2 * float(jnp.finfo(dtype).eps), atol=1e-3)
+    assert all(jnp.isfinite(d).all() for d in rule.bwd(residuals, y))
+
+
+@pytest.mark.parametrize(("rule", "vectors"), NORMS)
+def test_a_constant_x_gives_beta_and_a_finite_gradient(rule, vectors):
+    beta = jnp.arange(9.0)
+    for value in (0.0, 1e6):
+        y, residuals = rule.fwd(jnp.full((2, 9), value), *(jnp.ones(9), beta)[:vectors])
+        expected = beta if vectors == 2 else jnp.full(9, float(value > 0))  # RMS norm takes no mean away
+        assert jnp.allclose(y, jnp.broadcast_to(expected, y.shape), atol=0)
+        assert all(jnp.isfinite(d).all() for d in rule.bwd(residuals, jnp.ones((2, 9))))
+
+
+def test_an_example_knows_nothing_of_the_others():
+    x = jnp.asarray(normal(0, 3, 5, 9))
+    for rule, vectors in (param.values for param in NORMS):
+        gains = (jnp.ones(9), jnp.zeros(9))[:vectors]
+        assert jnp.allclose(rule.fwd(x, *gains)[0][1:2], rule.fwd(x[1:2], *gains)[0], rtol=1e-14)
+
+
+def test_one_group_is_the_layer_norm_of_a_row_and_a_group_a_channel_instance_normalisation():
+    x, gamma, beta = jnp.asarray(normal(0, 5, 7)), jnp.asarray(normal(1, 7)), jnp.asarray(normal(2, 7))
+    assert jnp.allclose(ops.group_norm(1).fwd(x, gamma, beta)[0], ops.layer_norm().fwd(x, gamma, beta)[0], rtol=1e-13)
+    image = jnp.asarray(normal(0, 2, 3, 5, 7))
+    y, _ = ops.group_norm(7).fwd(image, jnp.ones(7), jnp.zeros(7))
+    assert jnp.allclose(y.mean(axis=(1, 2)), 0, atol=1e-14)
+
+
+def test_groups_that_do_not_fit():
+    with pytest.raises(ValueError, match="at least one group; got 0"):
+        ops.group_norm(0)
+    with pytest.raises(ShapeError, match=r"group_norm got x \(2, 7\); .* a multiple of 3"):
+        ops.group_norm(3).fwd(jnp.ones((2, 7)), jnp.ones(7), jnp.ones(7))
+    with pytest.raises(ShapeError, match=r"rms_norm got x \(2, 7\) and vectors \(5,\)"):
+        ops.rms_norm().fwd(jnp.ones((2, 7)), jnp.ones(5))
