@@ -77,6 +77,13 @@ def normalised(batch):
     return 2 * normal(0, *batch, 7) + 3, normal(1, 7), normal(2, 7)
 
 
+def queries_keys_values(batch):
+    """Of four query heads two share a key head; the last block of 2 keys is not full; one query sees nothing."""
+    mask = np.random.default_rng(3).random((3, 5)) < 0.7
+    mask[1] = False
+    return normal(0, *batch, 4, 3, 7), normal(1, *batch, 2, 5, 7), normal(2, *batch, 2, 5, 2), mask
+
+
 def parameters(batch):
     return (({"w": normal(0, *batch, 7), "b": normal(1, 7)}, {"table": normal(2, 3, 5), "gamma": normal(3, 5)}, {}),)
 
@@ -103,6 +110,13 @@ RULES = [
     RuleCase("layer_norm", ops.layer_norm(1e-3), normalised),
     RuleCase("rms_norm", ops.rms_norm(1e-3), lambda batch: normalised(batch)[:2]),
     RuleCase("group_norm", ops.group_norm(3, 1e-3), lambda batch: (normal(0, *batch, 9), normal(1, 9), normal(2, 9))),
+    RuleCase(
+        "embedding", ops.embedding, lambda batch: (normal(0, 7, 5), np.random.default_rng(1).integers(7, size=batch))
+    ),
+    RuleCase("positions", ops.positions, lambda batch: (normal(0, *batch, 3, 7), normal(1, 5, 7))),
+    RuleCase("rotary", ops.rotary(), lambda batch: (normal(0, *batch, 3, 7), np.array([2, 0, 9]))),
+    RuleCase("attention", ops.attention(causal=True), queries_keys_values),
+    RuleCase("flash_attention", ops.flash_attention(causal=True, block=2), queries_keys_values),
     *(RuleCase("mean_squared_error", ops.mean_squared_error(r), pair) for r in REDUCTIONS),
     # of these one reduction each: tests/ops/losses compares all of them with jax.vjp
     RuleCase("mean_absolute_error", ops.mean_absolute_error(), pair),
@@ -141,6 +155,7 @@ class LayerCase(NamedTuple):
     name: str
     layer: Layer
     in_shape: tuple[int, ...]
+    vocabulary: int | None = None  # of a layer that takes tokens
 
 
 SHAPES = [(7,), (3, 7), (2, 3, 7)]
@@ -170,6 +185,8 @@ LAYERS = [
     LayerCase("layer_norm", funcnet.layer_norm(), (3, 7)),
     LayerCase("rms_norm", funcnet.rms_norm(), (3, 7)),
     LayerCase("group_norm", funcnet.group_norm(3), (2, 5, 9)),
+    LayerCase("embedding", funcnet.embedding(7, 5), (3,), 7),
+    LayerCase("positions", funcnet.positions(5), (3, 7)),
     LayerCase("serial", funcnet.serial(), (7,)),
     LayerCase("serial", funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(3)), (3, 7)),
     LayerCase("residual", funcnet.residual(funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(7))), (7,)),
@@ -185,7 +202,9 @@ def layer_args(case: LayerCase, training: bool):
     """(params, x, key): every leaf of params drawn at random, so that no zero bias hides a mistake."""
     params, _ = case.layer.init(jax.random.key(0), case.in_shape)
     params = jax.tree.map(lambda leaf: leaf + 0.1 * normal(9, *leaf.shape).astype(leaf.dtype), params)
-    return params, normal(1, 11, *case.in_shape), jax.random.key(2) if training else None
+    shape = (11, *case.in_shape)
+    x = np.random.default_rng(1).integers(case.vocabulary, size=shape) if case.vocabulary else normal(1, *shape)
+    return params, x, jax.random.key(2) if training else None
 
 
 def case_id(case) -> str:

@@ -12,7 +12,9 @@ from .activations import (
     softplus,
     tanh,
 )
+from .attention import attention, flash_attention
 from .dropout import dropout
+from .embedding import embedding, positions, rotary
 from .linear import dense, flatten
 from .losses import (
     binary_cross_entropy,
@@ -34,6 +36,7 @@ from .normalization import batch_norm, batch_norm_inference, group_norm, layer_n
 from .penalties import l1, l2
 
 __all__ = [
+    "attention",
     "batch_norm",
     "batch_norm_inference",
     "binary_cross_entropy",
@@ -42,6 +45,8 @@ __all__ = [
     "dense",
     "dropout",
     "elu",
+    "embedding",
+    "flash_attention",
     "flatten",
     "gelu",
     "group_norm",
@@ -54,8 +59,10 @@ __all__ = [
     "log_softmax",
     "mean_absolute_error",
     "mean_squared_error",
+    "positions",
     "relu",
     "rms_norm",
+    "rotary",
     "sigmoid",
     "sigmoid_binary_cross_entropy",
     "silu",

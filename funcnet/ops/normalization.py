@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..types import Rule, ShapeError
+from ..types import Rule, ShapeError, at_least_float32
 
 
 class Population(NamedTuple):
@@ -34,7 +34,7 @@ def _standardise(x: Float[Array, "*S"], axes: tuple[int, ...], eps: float, centr
 
     Without ``centre`` μ is taken for 0, and σ² is the mean square.
     """
-    wide = x.astype(jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
+    wide = x.astype(at_least_float32(x.dtype))
     mean = wide.mean(axes, keepdims=True)
     centred = wide - mean if centre else wide
     var = (centred * centred).mean(axes, keepdims=True)
