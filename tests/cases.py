@@ -78,10 +78,10 @@ def normalised(batch):
 
 
 def queries_keys_values(batch):
-    """Of four query heads two share a key head; the last block of 2 keys is not full; one query sees nothing."""
-    mask = np.random.default_rng(3).random((3, 5)) < 0.7
-    mask[1] = False
-    return normal(0, *batch, 4, 3, 7), normal(1, *batch, 2, 5, 7), normal(2, *batch, 2, 5, 2), mask
+    """Two query heads share a key head; the last block of 2 keys is not full; one query sees nothing."""
+    mask = np.array([[True, False, True], [False, False, False], [True, True, False]])
+    batch = batch[:-1]  # small: the checker takes its time over a loop
+    return normal(0, *batch, 2, 3, 5), normal(1, *batch, 1, 3, 5), normal(2, *batch, 1, 3, 2), mask
 
 
 def parameters(batch):
