@@ -80,8 +80,8 @@ def normalised(batch):
 def queries_keys_values(batch):
     """Two query heads share a key head; the last block of 2 keys is not full; one query sees nothing."""
     mask = np.array([[True, False, True], [False, False, False], [True, True, False]])
-    batch = batch[:-1]  # small: the checker takes its time over a loop
-    return normal(0, *batch, 2, 3, 5), normal(1, *batch, 1, 3, 5), normal(2, *batch, 1, 3, 2), mask
+    batch = batch[1:2]  # small: the checker takes its time over a loop
+    return normal(0, *batch, 2, 3, 4), normal(1, *batch, 1, 3, 4), normal(2, *batch, 1, 3, 2), mask
 
 
 def parameters(batch):
