@@ -101,7 +101,8 @@ def attention(causal: bool = False, scale: float | None = None) -> Rule:
     """Scaled dot-product attention (Vaswani et al. 2017, equation 1); ``scale`` is 1/√D unless given.
 
     ``causal``: the last query sees every key, and each one before it one key less; of T = S, query t sees keys up to t.
-    With fewer queries than keys they are the last, as where keys are kept while text is generated.
+    With fewer queries than keys they are the last, as where keys are kept while text is generated; PyTorch's
+    ``is_causal`` takes them for the first.
     """
 
     def fwd(
