@@ -5,7 +5,7 @@ Layers and combinators are exported here; rules live in ``funcnet.ops``, data se
 
 from . import initializers, models, ops, optimizers, schedules
 from .calibration import calibrate
-from .combinators import parallel, residual, serial
+from .combinators import parallel, repeat, residual, serial
 from .layers import (
     batch_norm,
     dense,
@@ -59,6 +59,7 @@ __all__ = [
     "parallel",
     "positions",
     "relu",
+    "repeat",
     "residual",
     "rms_norm",
     "schedules",

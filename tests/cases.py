@@ -196,6 +196,7 @@ LAYERS = [
     LayerCase("serial", funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(3)), (3, 7)),
     LayerCase("residual", funcnet.residual(funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(7))), (7,)),
     LayerCase("parallel", funcnet.parallel(funcnet.dense(5), funcnet.dense(5), funcnet.dense(5)), (3, 7)),
+    LayerCase("repeat", funcnet.repeat(funcnet.serial(funcnet.dense(7), funcnet.dropout(0.3)), 3), (7,), long=True),
     LayerCase(
         "parallel", funcnet.parallel(funcnet.dense(5), funcnet.relu(), funcnet.dense(3), merge="concatenate"), (3, 7)
     ),

@@ -50,7 +50,7 @@ def test_every_public_layer_has_a_case():
     """A factory is public where calling it, with a setting or a layer if it needs one, gives a layer."""
     public = set()
     for name in funcnet.__all__:
-        for args in ((), (0.5,), (funcnet.relu(),), (3,), (3, 5)):
+        for args in ((), (0.5,), (funcnet.relu(),), (funcnet.relu(), 3), (3,), (3, 5)):
             try:
                 made = getattr(funcnet, name)(*args)
             except (TypeError, ValueError, AttributeError):
