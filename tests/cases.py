@@ -99,8 +99,10 @@ RULES = [
     RuleCase("flatten", ops.flatten, x_only),
     *(
         RuleCase(name, getattr(ops, name), x_only)
-        for name in ("relu", "sigmoid", "tanh", "gelu", "silu", "softplus", "softmax", "log_softmax")
+        for name in ("relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu", "softplus", "softmax", "log_softmax")
     ),
+    *(RuleCase(name, getattr(ops, name), pair, long=True) for name in ("glu", "reglu", "geglu", "swiglu")),
+    RuleCase("gated", ops.gated(ops.tanh), pair, long=True),
     RuleCase("leaky_relu", ops.leaky_relu(0.03), x_only),
     RuleCase("elu", ops.elu(1.7), x_only),
     RuleCase("dropout", ops.dropout(0.3), lambda batch: (normal(0, *batch, 7), jax.random.key(5))),
@@ -169,7 +171,7 @@ LAYERS = [
     LayerCase("dense", funcnet.dense(13), (7,)),
     LayerCase("dense", funcnet.dense(13), (3, 7)),
     *(
-        LayerCase(name, factory(), shape)
+        LayerCase(name, factory(), shape, long=len(shape) > 1)  # the rule was checked at every rank
         for name, factory in {
             "elu": funcnet.elu,
             "gelu": funcnet.gelu,
@@ -186,6 +188,8 @@ LAYERS = [
         }.items()
         for shape in SHAPES
     ),
+    *(LayerCase(name, getattr(funcnet, name)(), (3, 6), long=True) for name in ("glu", "reglu", "geglu", "swiglu")),
+    LayerCase("gelu_tanh", funcnet.gelu_tanh(), (3,), long=True),
     LayerCase("batch_norm", funcnet.batch_norm(), (3, 7)),
     LayerCase("layer_norm", funcnet.layer_norm(), (3, 7), long=True),
     LayerCase("rms_norm", funcnet.rms_norm(), (3, 7), long=True),
