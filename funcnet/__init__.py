@@ -34,6 +34,7 @@ from .layers import (
 )
 from .summary import summary
 from .training import accuracy, evaluate, fit, init_state, train_epoch, train_step, value_and_grad
+from .transformer import multi_head_attention, transformer_block
 from .types import Layer, Optimizer, Rule, ShapeError
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "leaky_relu",
     "log_softmax",
     "models",
+    "multi_head_attention",
     "ops",
     "optimizers",
     "parallel",
@@ -82,5 +84,6 @@ __all__ = [
     "tanh",
     "train_epoch",
     "train_step",
+    "transformer_block",
     "value_and_grad",
 ]

@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = [
-    "types", "progress", "idx", "data", "initializers", "ops", "layers", "combinators", "calibration", "summary",
-    "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli", "__main__",
+    "types", "progress", "idx", "data", "initializers", "ops", "layers", "combinators", "transformer", "calibration",
+    "summary", "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli", "__main__",
 ]  # fmt: skip
 WITHIN = {
     "ops": ["linear", "activations", "dropout", "normalization", "embedding", "attention", "penalties", "losses"],
@@ -41,7 +41,7 @@ WITHIN = {
         "explaining",
         "checking",
     ],
-    "models": ["mlp"],
+    "models": ["mlp", "gpt"],
 }
 
 

@@ -20,7 +20,7 @@ from .activations import (
 )
 from .attention import attention, flash_attention
 from .dropout import dropout
-from .embedding import embedding, positions, rotary
+from .embedding import embedding, positions, rotary, unembedding
 from .linear import dense, flatten
 from .losses import (
     binary_cross_entropy,
@@ -86,5 +86,6 @@ __all__ = [
     "swiglu",
     "tanh",
     "triplet",
+    "unembedding",
     "weighted",
 ]
