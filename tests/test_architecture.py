@@ -14,7 +14,7 @@ FLOORS = [
 ]  # fmt: skip
 WITHIN = {
     "ops": ["linear", "activations", "dropout", "normalization", "embedding", "attention", "penalties", "losses"],
-    "ops/losses": ["reduction", "regression", "probabilities", "logits", "margins", "weighting"],
+    "ops/losses": ["reduction", "regression", "probabilities", "logits", "fused", "margins", "weighting"],
     "gradcheck": [
         "subject",
         "packing",
