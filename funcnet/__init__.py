@@ -5,25 +5,36 @@ Layers and combinators are exported here; rules live in ``funcnet.ops``, data se
 
 from . import initializers, models, ops, optimizers, schedules
 from .calibration import calibrate
-from .combinators import parallel, residual, serial
+from .combinators import parallel, repeat, residual, serial
 from .layers import (
     batch_norm,
     dense,
     dropout,
     elu,
+    embedding,
     flatten,
+    geglu,
     gelu,
+    gelu_tanh,
+    glu,
+    group_norm,
+    layer_norm,
     leaky_relu,
     log_softmax,
+    positions,
+    reglu,
     relu,
+    rms_norm,
     sigmoid,
     silu,
     softmax,
     softplus,
+    swiglu,
     tanh,
 )
 from .summary import summary
 from .training import accuracy, evaluate, fit, init_state, train_epoch, train_step, value_and_grad
+from .transformer import multi_head_attention, transformer_block
 from .types import Layer, Optimizer, Rule, ShapeError
 
 __all__ = [
@@ -37,20 +48,31 @@ __all__ = [
     "dense",
     "dropout",
     "elu",
+    "embedding",
     "evaluate",
     "fit",
     "flatten",
+    "geglu",
     "gelu",
+    "gelu_tanh",
+    "glu",
+    "group_norm",
     "init_state",
     "initializers",
+    "layer_norm",
     "leaky_relu",
     "log_softmax",
     "models",
+    "multi_head_attention",
     "ops",
     "optimizers",
     "parallel",
+    "positions",
+    "reglu",
     "relu",
+    "repeat",
     "residual",
+    "rms_norm",
     "schedules",
     "serial",
     "sigmoid",
@@ -58,8 +80,10 @@ __all__ = [
     "softmax",
     "softplus",
     "summary",
+    "swiglu",
     "tanh",
     "train_epoch",
     "train_step",
+    "transformer_block",
     "value_and_grad",
 ]

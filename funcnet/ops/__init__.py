@@ -2,17 +2,25 @@
 
 from .activations import (
     elu,
+    gated,
+    geglu,
     gelu,
+    gelu_tanh,
+    glu,
     leaky_relu,
     log_softmax,
+    reglu,
     relu,
     sigmoid,
     silu,
     softmax,
     softplus,
+    swiglu,
     tanh,
 )
+from .attention import attention, flash_attention
 from .dropout import dropout
+from .embedding import embedding, positions, rotary, unembedding
 from .linear import dense, flatten
 from .losses import (
     binary_cross_entropy,
@@ -20,6 +28,7 @@ from .losses import (
     contrastive,
     huber,
     kl_divergence,
+    linear_softmax_cross_entropy,
     mean_absolute_error,
     mean_squared_error,
     sigmoid_binary_cross_entropy,
@@ -30,10 +39,11 @@ from .losses import (
     triplet,
     weighted,
 )
-from .normalization import batch_norm, batch_norm_inference
+from .normalization import batch_norm, batch_norm_inference, group_norm, layer_norm, rms_norm
 from .penalties import l1, l2
 
 __all__ = [
+    "attention",
     "batch_norm",
     "batch_norm_inference",
     "binary_cross_entropy",
@@ -42,17 +52,30 @@ __all__ = [
     "dense",
     "dropout",
     "elu",
+    "embedding",
+    "flash_attention",
     "flatten",
+    "gated",
+    "geglu",
     "gelu",
+    "gelu_tanh",
+    "glu",
+    "group_norm",
     "huber",
     "kl_divergence",
     "l1",
     "l2",
+    "layer_norm",
     "leaky_relu",
+    "linear_softmax_cross_entropy",
     "log_softmax",
     "mean_absolute_error",
     "mean_squared_error",
+    "positions",
+    "reglu",
     "relu",
+    "rms_norm",
+    "rotary",
     "sigmoid",
     "sigmoid_binary_cross_entropy",
     "silu",
@@ -62,7 +85,9 @@ __all__ = [
     "sparse_categorical_cross_entropy",
     "sparse_softmax_cross_entropy",
     "squared_hinge",
+    "swiglu",
     "tanh",
     "triplet",
+    "unembedding",
     "weighted",
 ]
