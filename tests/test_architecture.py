@@ -13,7 +13,17 @@ FLOORS = [
     "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli", "__main__",
 ]  # fmt: skip
 WITHIN = {
-    "ops": ["linear", "activations", "dropout", "normalization", "penalties", "losses"],
+    "ops": [
+        "linear",
+        "activations",
+        "dropout",
+        "normalization",
+        "windows",
+        "convolution",
+        "pooling",
+        "penalties",
+        "losses",
+    ],
     "ops/losses": ["reduction", "regression", "probabilities", "logits", "margins", "weighting"],
     "gradcheck": [
         "subject",

@@ -12,6 +12,7 @@ from .activations import (
     softplus,
     tanh,
 )
+from .convolution import conv2d, conv2d_transpose
 from .dropout import dropout
 from .linear import dense, flatten
 from .losses import (
@@ -32,24 +33,30 @@ from .losses import (
 )
 from .normalization import batch_norm, batch_norm_inference
 from .penalties import l1, l2
+from .pooling import average_pool, global_average_pool, max_pool
 
 __all__ = [
+    "average_pool",
     "batch_norm",
     "batch_norm_inference",
     "binary_cross_entropy",
     "categorical_cross_entropy",
     "contrastive",
+    "conv2d",
+    "conv2d_transpose",
     "dense",
     "dropout",
     "elu",
     "flatten",
     "gelu",
+    "global_average_pool",
     "huber",
     "kl_divergence",
     "l1",
     "l2",
     "leaky_relu",
     "log_softmax",
+    "max_pool",
     "mean_absolute_error",
     "mean_squared_error",
     "relu",
