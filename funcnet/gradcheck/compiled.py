@@ -58,7 +58,14 @@ def truth(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
 
 
 def jitted(run: Callable[..., Any], arrays: Sequence[Any], mapped: Sequence[int | None] | None = None) -> Any:
-    """``run(*arrays)`` under jit, and within it under vmap over those of its arguments.
+    """``run(*arrays)`` under jit, and within it under vmap over those of its arguments."""
+    return program(run, arrays, mapped)(*arrays)
+
+
+def program(
+    run: Callable[..., Any], arrays: Sequence[Any], mapped: Sequence[int | None] | None = None
+) -> Callable[..., Any]:
+    """``run`` under jit, for arguments like these, and within it under vmap over those of them.
 
     It is traced each time, as a helper that it calls may be another now; what is compiled is found again by the trace.
     """
@@ -75,7 +82,8 @@ def jitted(run: Callable[..., Any], arrays: Sequence[Any], mapped: Sequence[int 
         _KEPT[key] = compiled
         if len(_KEPT) > KEEP:
             _KEPT.pop(next(iter(_KEPT)))
-    return jax.tree.unflatten(jax.tree.structure(shape), compiled(*arrays))
+    structure = jax.tree.structure(shape)
+    return lambda *given: jax.tree.unflatten(structure, compiled(*given))
 
 
 def _has_bytes(constant: Any) -> bool:

@@ -3,6 +3,7 @@ out; and masks that hide a whole row."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,8 +11,10 @@ import jax
 import numpy as np
 
 from . import reference
+from .compiled import cotangent_name, program, truth
 from .decision import Malformed, Probe, allowed_error, run_backward
 from .inputs import Draw, finite
+from .packing import pack
 from .reference import draw_cotangent, float_leaves
 from .report import Finding
 from .subject import Subject, is_float
@@ -40,30 +43,60 @@ class Hull(NamedTuple):
 
 
 def hull(
-    subject: Subject, args: tuple[Any, ...], dy: Any, gots: list[np.ndarray] | None = None, kinked: bool = True
+    subject: Subject,
+    args: tuple[Any, ...],
+    dy: Any,
+    gots: list[np.ndarray] | None = None,
+    kinked: bool = True,
+    programs: dict[Any, Any] | None = None,
 ) -> Hull | None:
     """What autodiff says at the point itself and a step aside in several directions; None where that is not finite.
 
     The first direction moves everything up: it parts zeros, and keeps ties. Of many that tie each may be taken: so
     elements of ``gots`` that lie outside are moved alone. Where nothing is ``kinked`` the point itself will do.
+    ``programs``: compiled, which is faster, by one that is kept there for the next call.
     """
-    f, floats = reference.of_floats(subject.primal, args)
+    slopes = _eager_slopes if programs is None else functools.partial(_compiled_slopes, programs)
+    floats = [np.asarray(jax.tree.leaves(args)[leaf.position]) for leaf in float_leaves(args)]
 
-    def slopes(way: list[Any], sign: int) -> list[np.ndarray]:
-        point = [x + sign * STEP * d for x, d in zip(floats, way, strict=True)]
-        return [np.asarray(leaf) for leaf in reference.vjp(f, *point)[1](dy)]
+    def beside(ways: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
+        return [[x + sign * STEP * d for x, d in zip(floats, way, strict=True)] for way in ways for sign in (1, -1)]
 
     rng = np.random.default_rng(17)
     ways = [[np.ones(np.shape(x)) for x in floats], *([rng.normal(size=np.shape(x)) for x in floats] for _ in "ab")]
-    found = [slopes([0.0] * len(floats), 1)]
-    found += [slopes(way, sign) for way in ways if kinked for sign in (1, -1)]
+    found = slopes(subject, args, dy, [floats, *(beside(ways) if kinked else [])])
     unit = max((float(np.abs(d).max(initial=0)) for d in jax.tree.leaves(dy) if is_float(d)), default=0.0)
     above, below = found[1:3] if kinked else found * 2
     around = _hull_of(found, above, below, unit)
     if kinked and gots is not None and finite(found):
-        found += [slopes(way, sign) for way in _alone(around, gots) for sign in (1, -1)]
+        found += _eager_slopes(subject, args, dy, beside(_alone(around, gots)))
         around = _hull_of(found, above, below, unit)
     return around if finite([around.low, around.high]) else None
+
+
+def _eager_slopes(
+    subject: Subject, args: tuple[Any, ...], dy: Any, points: list[list[np.ndarray]]
+) -> list[list[np.ndarray]]:
+    """At each point, which says what the floating leaves are, the reference for each of them."""
+    f, _ = reference.of_floats(subject.primal, args)
+    return [[np.asarray(leaf) for leaf in reference.vjp(f, *point)[1](dy)] for point in points]
+
+
+def _compiled_slopes(
+    programs: dict[Any, Any], subject: Subject, args: tuple[Any, ...], dy: Any, points: list[list[np.ndarray]]
+) -> list[list[np.ndarray]]:
+    """The same, all at once."""
+    leaves = float_leaves(args)
+    packed = pack((args, dy))
+    moved = iter(
+        [*zip(*points, strict=True), *([leaf] * len(points) for leaf in jax.tree.leaves(dy) if is_float(leaf))]
+    )
+    stacked = [np.stack(next(moved)) if is_float(array) else array for array in packed.arrays]
+    key = packed.form, tuple(np.shape(array) for array in stacked)
+    if key not in programs:
+        programs[key] = program(truth(subject, packed.form), stacked, packed.floats())
+    found = programs[key](*stacked)
+    return [[np.asarray(found[cotangent_name(subject, leaf)][k]) for leaf in leaves] for k in range(len(points))]
 
 
 def _hull_of(found: list[list[np.ndarray]], above: list[np.ndarray], below: list[np.ndarray], unit: float) -> Hull:
@@ -121,8 +154,8 @@ def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[li
     """
     f, floats = reference.of_floats(subject.primal, draw.args)
     kinked = bool(reference.primitives(f, floats) & KINKED)
-    found: list[Finding] = []
     notes: list[str] = []
+    programs: dict[Any, Any] = {}
     for kind, make in VARIANTS.items():
         if not (kinked or kind in SMOOTH_TOO) or (kind in FAR and draw.domain not in UNBOUNDED):
             continue
@@ -137,12 +170,34 @@ def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[li
             gots = run_backward(subject, args, residuals, dy)
         except Malformed as malformed:
             return malformed.findings, []
-        around = hull(subject, args, dy, gots, kinked)
-        if around is None:
-            continue
-        some, conventions = _judged(subject, args, around, gots, kind, but)
-        found += some
+        found, conventions = _seen(subject, args, dy, gots, kinked, kind, but, programs)
+        if found:
+            return found, []
         notes += conventions
+    return [], notes
+
+
+def _seen(
+    subject: Subject,
+    args: tuple[Any, ...],
+    dy: Any,
+    gots: list[np.ndarray],
+    kinked: bool,
+    kind: str,
+    but: frozenset[int],
+    programs: dict[Any, Any],
+) -> tuple[list[Finding], list[str]]:
+    """By compiled code first; as that blames nobody, what it finds must be found eagerly too."""
+    for known in (programs, None):
+        try:
+            around = hull(subject, args, dy, gots, kinked, known)
+        except Exception:  # it cannot be compiled
+            if known is None:
+                raise
+            continue
+        found, notes = _judged(subject, args, around, gots, kind, but) if around else ([], [])
+        if not found:
+            break
     return found, notes
 
 
