@@ -142,18 +142,18 @@ RULES = [
         RuleCase("sigmoid_binary_cross_entropy", ops.sigmoid_binary_cross_entropy(r), logits_and_soft_labels)
         for r in REDUCTIONS
     ),
-    RuleCase("conv2d", ops.conv2d(), image_and_kernel(3, 2, 4, 5)),
+    RuleCase("conv2d", ops.conv2d(), image_and_kernel(2, 2, 4, 5)),
     RuleCase(
-        "conv2d", ops.conv2d((2, 3), ((2, 0), (1, 3)), (1, 2), groups=2), image_and_kernel(3, 2, 2, 6, bias=False)
+        "conv2d", ops.conv2d((2, 3), ((2, 0), (1, 3)), (1, 2), groups=2), image_and_kernel(2, 2, 2, 6, bias=False)
     ),
-    RuleCase("conv2d_transpose", ops.conv2d_transpose(2), image_and_kernel(3, 2, 4, 5)),
+    RuleCase("conv2d_transpose", ops.conv2d_transpose(2), image_and_kernel(2, 2, 4, 5)),
     RuleCase(
         "conv2d_transpose",
         ops.conv2d_transpose((1, 3), ((1, 0), (0, 2)), (2, 1), groups=2),
-        image_and_kernel(2, 3, 2, 6, bias=False),
+        image_and_kernel(1, 2, 2, 6, bias=False),
     ),
-    RuleCase("max_pool", ops.max_pool((3, 2), (2, 1), "SAME"), image),
-    RuleCase("average_pool", ops.average_pool((3, 2), (2, 1), "SAME"), image),
+    RuleCase("max_pool", ops.max_pool(2, (2, 1), "SAME"), image),
+    RuleCase("average_pool", ops.average_pool(2, (2, 1), "SAME"), image),
     RuleCase("global_average_pool", ops.global_average_pool, image),
     RuleCase("l1", ops.l1(0.3), parameters),
     RuleCase("l2", ops.l2(0.3), parameters),
@@ -190,11 +190,11 @@ LAYERS = [
         for shape in SHAPES
     ),
     LayerCase("batch_norm", funcnet.batch_norm(), (3, 7)),
-    LayerCase("conv2d", funcnet.conv2d(6, (3, 2), stride=2, groups=2), (5, 7, 4)),
-    LayerCase("conv2d", funcnet.conv2d(5, padding="VALID", bias=False), (5, 7, 3)),
-    LayerCase("conv2d_transpose", funcnet.conv2d_transpose(6, (3, 2), stride=2, groups=2), (3, 4, 2)),
+    LayerCase("conv2d", funcnet.conv2d(6, (2, 1), stride=2, groups=2), (5, 7, 4)),
+    LayerCase("conv2d", funcnet.conv2d(5, 2, padding="VALID", bias=False), (5, 7, 3)),
+    LayerCase("conv2d_transpose", funcnet.conv2d_transpose(6, (1, 2), stride=2, groups=2), (3, 4, 2)),
     LayerCase("max_pool", funcnet.max_pool(), (5, 7, 3)),
-    LayerCase("average_pool", funcnet.average_pool(3, 2, "SAME"), (5, 7, 3)),
+    LayerCase("average_pool", funcnet.average_pool(2, 1, "SAME"), (5, 7, 3)),
     LayerCase("global_average_pool", funcnet.global_average_pool(), (5, 7, 3)),
     LayerCase("serial", funcnet.serial(), (7,)),
     LayerCase("serial", funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(3)), (3, 7)),
