@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, NoReturn
 import jax
 import jax.numpy as jnp
 
-from .discovery import Found, TargetError, find, find_named, first_line, opened
+from .discovery import Found, TargetError, find, find_named, opened
 from .gradcheck import InputError, Report, check
 from .gradcheck.report import STYLES
+from .gradcheck.subject import first_line
 from .progress import step_progress
 from .types import Layer
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from .gradcheck.subject import first_line
 from .types import Layer, Rule
 
 
@@ -116,11 +117,6 @@ def _blame(error: BaseException, folder: Path) -> str:
         return text
     file, line = places[-1]
     return f"{os.path.relpath(file) if Path(file).is_relative_to(Path.cwd()) else file}:{line}: {text}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message."""
-    return next(iter(str(error).splitlines()), "")
 
 
 # ---------------------------------------------------------------- what is in it

@@ -22,7 +22,7 @@ from .inputs import Draw
 from .packing import Packed, pack
 from .reference import EPS, draw_cotangent, float_leaves
 from .report import Finding
-from .subject import Subject, cast, is_float
+from .subject import Subject, cast, first_line, is_float
 
 PARITY = 64  # rounding units of the largest entry: what eager and compiled code may differ by
 
@@ -48,14 +48,16 @@ class _Case(NamedTuple):
     run: Callable[..., dict[str, Any]]
 
 
-def judge(subject: Subject, draw: Draw, dtype: Any, but: Collection[str] = ()) -> Arithmetic:
+def judge(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Collection[str] = ()) -> Arithmetic:
     """Compares the cotangents with float64, and jit and vmap with eager, at one draw in one dtype.
+
+    ``exact``: the subject as it is in float64, widened where it casts to less.
 
     Those called in ``but`` are zero by cancellation: of them there is only rounding to compare, and it is not.
     Where the forward or autodiff of it does not run in that dtype there is nothing to compare, and nobody to blame.
     """
     with _as_users_have_it(dtype):
-        return _judged(subject, draw, dtype, but)
+        return _judged(subject, exact, draw, dtype, but)
 
 
 def _as_users_have_it(dtype: Any) -> Any:
@@ -63,7 +65,7 @@ def _as_users_have_it(dtype: Any) -> Any:
     return jax.enable_x64(jnp.dtype(dtype) == jnp.float64)
 
 
-def _judged(subject: Subject, draw: Draw, dtype: Any, but: Collection[str]) -> Arithmetic:
+def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Collection[str]) -> Arithmetic:
     named = jnp.dtype(dtype).name
     try:
         case = _case(subject, draw, dtype)
@@ -73,11 +75,11 @@ def _judged(subject: Subject, draw: Draw, dtype: Any, but: Collection[str]) -> A
             reference.pull(subject.primal, case.args, [case.dy])
             found = [dataclasses.replace(f, explanation=f"in {named}, {f.explanation}") for f in malformed.findings]
             return Arithmetic(found, [], [], {}, [], [])
-        refs = _less(_reference(subject, case), but)
+        refs = _less(_reference(exact, case), but)
         imprecise: list[Finding] = []
         notes: list[str] = []
         if dtype != jnp.float64:
-            imprecise, notes = _imprecise(subject, case, dtype, eager, refs)
+            imprecise, notes = _imprecise(subject, exact, case, dtype, eager, refs)
     except Exception as error:
         doubt = f"it could not be judged in {named}: jax.vjp of the forward does not run there: {_said(error)}"
         return Arithmetic([], [], [], {}, [], [doubt])
@@ -95,7 +97,7 @@ def _judged(subject: Subject, draw: Draw, dtype: Any, but: Collection[str]) -> A
 
 
 def _said(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error) or type(error).__name__
 
 
 def _less(found: dict[str, Any], but: Collection[str]) -> dict[str, Any]:
@@ -159,11 +161,13 @@ def _conditioning(subject: Subject, case: _Case, dtype: Any) -> list[float]:
 
 
 def _in_float64(case: _Case) -> tuple[Any, Any]:
+    """Arguments and cotangent."""
     return cast(case.args, jnp.float64), cast(case.dy, jnp.float64)
 
 
 def _imprecise(
     subject: Subject,
+    exact: Subject,
     case: _Case,
     dtype: Any,
     eager: dict[str, np.ndarray],
@@ -188,7 +192,7 @@ def _imprecise(
             error = got - ref
         if _peak(error) <= 8 * unit * _peak(ref):
             continue
-        conditioning = conditioning or _conditioning(subject, case, dtype)
+        conditioning = conditioning or _conditioning(exact, case, dtype)
         if _peak(error) <= 8 * unit * _peak(ref) + conditioning[i]:
             continue  # whatever autodiff does
         auto = auto or reference.pull(subject.primal, case.args, [case.dy])[1][0]
@@ -197,7 +201,7 @@ def _imprecise(
         if not held.all():
             notes.append(f"autodiff of {name} is not finite in {named} everywhere: there nothing is compared")
         with jax.enable_x64(True):
-            around = around or kinks.hull(subject, *_in_float64(case), [eager[name] for name in names])
+            around = around or kinks.hull(exact, *_in_float64(case), [eager[name] for name in names])
         if around is not None:  # in a narrow dtype values tie that were apart, and there is more than one slope
             held &= ~kinks.excusable(around, i, got, 64 * unit)
         hand, machine = _peak(error[held]), _peak(by_machine[held] - ref[held])
@@ -290,13 +294,22 @@ def _exactly(case: _Case, nudge: float) -> dict[str, np.ndarray]:
 
 def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> bool:
     """Whether the draw with many rows is beyond us: all arrays of forward and backward together hold more than ``most``
-    elements, or a Python loop over the rows writes further equations for each, which takes minutes to trace."""
-    few, more = 8, 16
-    unrolled = len(_equations(subject, _cut(draw, more), dtype)) - len(_equations(subject, _cut(draw, few), dtype))
-    y = shape_of_y(subject, cast(draw.args, dtype))  # first, as a cotangent of that size would be drawn
-    if unrolled >= more - few or sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(y)) > most:
+    elements, or a Python loop over the rows, or over blocks of them, writes further equations, which takes minutes to
+    trace; or the forward does not take so many."""
+
+    def written(rows: int) -> int:
+        return len(_equations(subject, _cut(draw, rows), dtype))
+
+    try:
+        few = written(8)
+        if any(written(rows) >= few + 8 for rows in (16, 2048)):
+            return True
+        y = shape_of_y(subject, cast(draw.args, dtype))  # first, as a cotangent of that size would be drawn
+        if sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(y)) > most:
+            return True
+        return sum(math.prod(v.aval.shape) for eqn in _equations(subject, draw, dtype) for v in eqn.outvars) > most
+    except Exception:
         return True
-    return sum(math.prod(v.aval.shape) for eqn in _equations(subject, draw, dtype) for v in eqn.outvars) > most
 
 
 def _equations(subject: Subject, draw: Draw, dtype: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from . import adequacy, arithmetic, decision, explaining, hypotheses, kinks, ref
 from .backward import float_cotangents
 from .compiled import compiled_probe, cotangent_name
 from .decision import Malformed, Probe
-from .drawing import Inputs, inputs_for, sizes_of
+from .drawing import Inputs, inputs_for, sizes_of, survives
 from .inputs import Draw
 from .paths import Paths
 from .reference import draw_cotangent, float_leaves
@@ -126,13 +126,18 @@ def _beyond_the_derivation(
     if at_kinks:
         return report.but("wrong", at_kinks)
     tried = (*((jnp.float64,) if subject is as_given else ()), *dtypes)
-    judged = {jnp.dtype(dtype).name: arithmetic.judge(as_given, first, dtype, zero) for dtype in tried}
+    judged = {jnp.dtype(dtype).name: arithmetic.judge(as_given, subject, first, dtype, zero) for dtype in tried}
     malformed, imprecise, compiler, notes, doubts = (
         [item for one in judged.values() for item in getattr(one, field)]
         for field in ("malformed", "imprecise", "compiler", "notes", "doubts")
     )
     runs = dtypes and "jit" in judged[jnp.dtype(dtypes[0]).name].ulps
-    if given.rows and runs and not arithmetic.too_large(as_given, given.rows, dtypes[0]):
+    if (
+        given.rows
+        and runs
+        and not arithmetic.too_large(as_given, given.rows, dtypes[0])
+        and survives(subject, given.rows)
+    ):
         malformed += _at_many_rows(subject, given, vanished)
         compiler += arithmetic.rows_disagree(as_given, given.rows, dtypes[0], zero)
         report = report.but(probes=(f"{sizes_of(given.rows)}, and under jit in {jnp.dtype(dtypes[0]).name}",))
@@ -164,6 +169,8 @@ def _at_many_rows(subject: Subject, given: Inputs, vanished: frozenset[int]) -> 
         p = decision.probe(subject, given.rows, cotangents=1)
     except Malformed as malformed:
         return malformed.findings
+    if not all(np.isfinite(ref).all() for ref in p.refs[0]):
+        return []
     text = f"is right at {'; '.join(sizes_of(d) for d in given.draws)}, and wrong at {sizes_of(given.rows)}: {{}}"
     return [
         Finding(subject.arguments[leaf.argument], leaf.path, "unexplained", text.format(_off(got, ref)))

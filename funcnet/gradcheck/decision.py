@@ -14,7 +14,7 @@ from .backward import float_cotangents, structure_findings
 from .inputs import Draw
 from .reference import EPS, draw_cotangent, float_leaves
 from .report import Finding
-from .subject import Subject, cast, is_float
+from .subject import Subject, cast, first_line, is_float
 
 # |Δ| ≤ RELATIVE·|ref| + ABSOLUTE·(scale of the leaf) + 4·(movement of the reference as the inputs move by a rounding
 # unit). True rules agree to 1e-15 … 1e-12, and 1.00001 times the truth must fail.
@@ -75,7 +75,7 @@ def checked_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy
     try:
         got = subject.bwd(residuals, dy)
     except (Exception, SystemExit) as error:
-        text = f"bwd raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        text = f"bwd raised {type(error).__name__}: {first_line(error)}"
         raise Malformed([Finding("", "", "wrong-structure", text)]) from error
     if found := structure_findings(subject, args, got):
         raise Malformed(found)

@@ -14,7 +14,7 @@ from .compiled import jitted, value
 from .inputs import DOMAINS, Draw, draws, finite, many_rows, specs_of
 from .packing import pack
 from .settings import Settings, arrays_of
-from .subject import InputError, Subject, cast, is_float
+from .subject import InputError, Subject, cast, first_line, is_float
 
 ROWS = 40_009  # where some faults of compilers show, and few rows do not; a prime, as a tail of a block must show too
 
@@ -65,7 +65,7 @@ def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[s
     for domain in DOMAINS:
         found = draws(specs, seed, sizes, domain)
         if _all_finite(subject, found[:2]):
-            kept = found[:2] + [draw for draw in found[2:] if _survives(subject, draw)]
+            kept = found[:2] + [draw for draw in found[2:] if survives(subject, draw)]
             note = f"inputs were drawn as {domain}: others are not finite"
             return Inputs(kept, many_rows(specs, seed, sizes, domain, ROWS), () if domain == "normal" else (note,))
     raise InputError(f"the forward of {subject.name} is not finite on the inputs")
@@ -77,7 +77,7 @@ def _layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int, 
     try:
         params, _ = layer.init(jax.random.key(seed), in_shape)
     except Exception as error:
-        raise InputError(f"{layer.name} cannot be made for in_shape={in_shape}: {_said(error)}") from error
+        raise InputError(f"{layer.name} cannot be made for in_shape={in_shape}: {first_line(error)}") from error
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) + 0.3 * rng.normal(size=leaf.shape), params)
     args = (params, rng.normal(size=(batch, *in_shape)), jax.random.key(seed + 1) if training else None)
     return Draw(args, {"N": batch}, "normal" if training else "normal, inference", seed)
@@ -96,7 +96,7 @@ def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
         raise
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"the forward of {subject.name} raised {type(error).__name__} on {sizes_of(draw)}: {_said(error)}"
+            f"the forward of {subject.name} raised {type(error).__name__} on {sizes_of(draw)}: {first_line(error)}"
         ) from error
     _differentiable(subject, y)
     return finite(y)
@@ -112,12 +112,8 @@ def _differentiable(subject: Subject, y: Any) -> None:
         raise InputError(f"the forward of {subject.name} returns no floating array: there is nothing to differentiate")
 
 
-def _said(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "")
-
-
-def _survives(subject: Subject, draw: Draw) -> bool:
-    """Whether the forward can be had at all where its first axis is 1, which not every forward promises."""
+def survives(subject: Subject, draw: Draw) -> bool:
+    """Whether the forward can be had, and is finite, at sizes that not every forward promises: 1, or very many."""
     try:
         return _is_finite(subject, draw, compiled=True)
     except InputError:

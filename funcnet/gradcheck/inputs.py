@@ -18,9 +18,10 @@ import numpy as np
 from .subject import InputError, Subject
 
 # Each axis name takes the next size, in order of appearance. Two sets, in which no axis keeps its size, and a third
-# where the first axis is 1.
+# where the first axis is 1 and the others are even.
 PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
 SIZES = ((5, 7, *PRIMES), (8, 9, 5, 7, *PRIMES))
+EVEN = (1, 8, *(prime - 1 for prime in PRIMES))
 MOST = 1 << 25  # elements of an array
 DOMAINS = ("normal", "positive", "unit interval", "simplex")
 
@@ -137,7 +138,7 @@ def _kind(dtypes: Any) -> str:
 
 
 def draws(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str) -> list[Draw]:
-    """A draw for every set of sizes: two that differ in each axis, and one whose first axis is 1.
+    """A draw for every set of sizes: two that differ in each axis, and one whose first axis is 1, the others even.
 
     ``*B`` is one axis in the first, two in the second.
     """
@@ -157,7 +158,7 @@ def draws(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: s
         if name.startswith(("*", "...")):
             tables[1][name] = (2, 3)
     if names:
-        tables.append({**tables[0], names[0]: (1,)})
+        tables.append({name: (size,) for name, size in zip(names, EVEN, strict=False)})
     for leaf in _leaves(specs):
         if math.prod(_shape(leaf, tables[0] | {name: (size,) for name, size in sizes.items()})) > MOST:
             raise InputError(f"an array {' '.join(leaf.axes)!r} would be too large; fix its axes by sizes=...")
@@ -203,13 +204,15 @@ def _array(spec: Spec, table: Mapping[str, tuple[int, ...]], rng: np.random.Gene
         mask = rng.random(shape) < 0.7
         if shape:
             mask[..., :1] = True  # no row is wholly False
-        return np.asarray(mask)
+        return jnp.asarray(mask)
     if spec.kind == "int":
         below = math.prod(table[spec.below]) if spec.below and spec.below in table else int(spec.below or 2)
         integers = rng.integers(below, size=shape)
         if integers.size > 1:  # a repeated index, on purpose
             integers.flat[1] = integers.flat[0]
-        return integers  # int64, JAX's default while the checker computes: what jnp.arange in the forward gives too
+        return jnp.asarray(
+            integers
+        )  # int64, JAX's default while the checker computes: what jnp.arange in the forward gives too
     return _floats(shape, rng, domain)
 
 

@@ -140,6 +140,12 @@ class Seen:
             return 3
         return 4 if any(abs(c / k - 1) < 1e-7 for k in self.axis_factors) else 5
 
+    def kept_apart(self, series: Sequence[int]) -> list[int]:
+        """Those of a series through which no leaf that is right flows too, if there are any: it would be spoiled."""
+        others = self.paths.parts[list(series)][:, ~self.entries & (np.abs(self.paths.error) == 0)]
+        reach = np.abs(others).max(axis=1, initial=0)
+        return [e for e, part in zip(series, reach, strict=True) if part == 0] or list(series)
+
     def placed(self, c: float, series: Sequence[int]) -> Fit:
         """Which edge of a series: a factor belongs to the product, quotient or power with that constant, a sign to a
         minus; all else to the first in program order."""
@@ -166,7 +172,7 @@ class Seen:
         if whole:
             choices = []
             for _, c in whole:
-                series = [e for e, other in whole if abs(other - c) < 1e-6 * max(1, abs(c))]
+                series = self.kept_apart([e for e, other in whole if abs(other - c) < 1e-6 * max(1, abs(c))])
                 choices.append((self.complexity(c, series), series[0], self.placed(c, series)))
             return [min(choices)[2]]
         if shared := self._shared():

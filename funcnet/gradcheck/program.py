@@ -16,6 +16,8 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
+from .widening import scan_counts
+
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr"}
 # Custom derivatives are looked into only where that leaves the derivative as it is: the caller says.
 CUSTOM = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
@@ -233,17 +235,12 @@ def evaluate(program: Program, args: Sequence[Any], hooks: Hooks, turn: Any = No
 
 
 def counts(step: Step) -> tuple[int, int]:
-    """Of a scan's operands: how many are the same in every turn, and how many are carried from turn to turn.
-
-    What is scanned over has an axis more outside than inside; the names of the counts differ among versions.
-    """
-    (body,), types = step.bodies, step.bodies[0].types
-
-    def same_rank(outside: Sequence[int], inside: Sequence[int]) -> int:
-        return sum(types[o].ndim == types[i].ndim for o, i in zip(outside, inside, strict=True))
-
-    carried = same_rank(step.outs, body.outputs)
-    return same_rank(step.ins, body.inputs) - carried, carried
+    """``scan_counts`` of a step that is a scan."""
+    (body,) = step.bodies
+    ins, outs, body_ins, body_outs = (
+        [body.types[n] for n in side] for side in (step.ins, step.outs, body.inputs, body.outputs)
+    )
+    return scan_counts(ins, outs, body_ins, body_outs)
 
 
 def _scan(step: Step, values: list[Any], hooks: Hooks) -> list[Any]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .program import traced_once
-from .subject import InputError, is_float
+from .subject import InputError, first_line, is_float
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -98,9 +98,11 @@ def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> t
     f, floats = of_floats(primal, args)
     try:
         y, pullback = vjp(f, *floats)
-    except jax.errors.JAXTypeError as error:  # it looks at values
-        raise InputError(f"jax.vjp of the forward raised {type(error).__name__}: there is no reference") from error
-    return y, [[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys]
+        return y, [[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys]
+    except Exception as error:  # it looks at values, or JAX has no derivative of it
+        said = first_line(error)
+        text = f"jax.vjp of the forward raised {type(error).__name__}, so there is no reference: {said}"
+        raise InputError(f"{text} (a forward of the same function in plain JAX would be one)") from error
 
 
 def vjp(f: Callable[..., Any], *floats: Any) -> tuple[Any, Callable[[Any], Sequence[Any]]]:

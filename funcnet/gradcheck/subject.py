@@ -128,6 +128,11 @@ def _zeros(arg: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if is_float(leaf) else None, arg)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message."""
+    return next(iter(str(error).splitlines()), "")
+
+
 def _source(f: Callable[..., Any]) -> Callable[..., Any]:
     """The function that a person wrote, below decorators and partial applications."""
     while isinstance(f, functools.partial):
@@ -150,7 +155,7 @@ def _parameters(f: Callable[..., Any]) -> tuple[tuple[str, ...], int]:
 
 def is_float(leaf: Any) -> bool:
     """Whether a leaf is differentiable: of a floating dtype."""
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+    return hasattr(leaf, "dtype") and not isinstance(leaf, type) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def has_cotangent(arg: Any) -> bool:

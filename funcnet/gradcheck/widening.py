@@ -6,7 +6,7 @@ So the mathematics can be judged, which their arithmetic would hide.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from jax.extend import core
 from .packing import pack, unpack
 from .subject import Subject
 
+Types = Sequence[Any]  # of arrays
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
@@ -94,7 +95,7 @@ def _equation(eqn: Any, values: list[Any]) -> list[Any]:
     if name == "bitcast_convert_type":  # of bits, which are as many as they are
         return [_float64(eqn.primitive.bind(*values, **params))]
     if name == "scan":
-        return _scan(params, values)
+        return _scan(eqn, values)
     if name == "while":
         return _while(params, values)
     if name == "cond":
@@ -111,11 +112,26 @@ def _inside(closed: Any, *values: Any) -> list[Any]:
     return _evaluate(closed.jaxpr, closed.consts, list(values))
 
 
-def _scan(params: Any, values: list[Any]) -> list[Any]:
-    fixed, carried = params["num_consts"], params["num_carry"]
+def scan_counts(ins: Types, outs: Types, body_ins: Types, body_outs: Types) -> tuple[int, int]:
+    """Of a scan's operands: how many are the same in every turn, and how many are carried from turn to turn.
+
+    What is scanned over has an axis more outside than inside; the names of the counts differ among versions.
+    """
+
+    def same_rank(outside: Types, inside: Types) -> int:
+        return sum(o.ndim == i.ndim for o, i in zip(outside, inside, strict=True))
+
+    carried = same_rank(outs, body_outs)
+    return same_rank(ins, body_ins) - carried, carried
+
+
+def _scan(eqn: Any, values: list[Any]) -> list[Any]:
+    params, body = eqn.params, eqn.params["jaxpr"]
+    ins, outs = ([v.aval for v in side] for side in (eqn.invars, eqn.outvars))
+    fixed, carried = scan_counts(ins, outs, body.in_avals, body.out_avals)
 
     def turn(carry: list[Any], row: list[Any]) -> tuple[list[Any], list[Any]]:
-        outs = _inside(params["jaxpr"], *values[:fixed], *carry, *row)
+        outs = _inside(body, *values[:fixed], *carry, *row)
         return outs[:carried], outs[carried:]
 
     start, rows = values[fixed : fixed + carried], values[fixed + carried :]

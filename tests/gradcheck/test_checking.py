@@ -205,6 +205,32 @@ def test_what_is_wrong_with_many_rows_alone_is_found():
     assert re.match("is right at N=5 D=7; .*, and wrong at N=40009 D=7: got 0 at", finding.explanation)
 
 
+def test_what_is_wrong_at_even_sizes_alone_is_found():
+    """The spectrum of an even number of samples has a last entry that stands for one frequency and not for two."""
+
+    def bwd(samples, dy):
+        halves = jnp.full(dy.shape[-1], 0.5, dy.dtype).at[0].set(1)
+        return (samples * jnp.fft.irfft(dy * halves, n=samples),)
+
+    assert gradcheck.check(Rule(lambda x: (jnp.fft.rfft(x).real, x.shape[-1]), bwd), "N D").verdict == "wrong"
+
+
+def test_the_line_is_none_through_which_right_gradients_flow():
+    def fwd(x, w, b, y):
+        z = x @ w + b[None, :]
+        return ((jnp.tanh(z) - y) ** 2).mean(), (x, w, z, y)
+
+    def bwd(residuals, dy):
+        x, w, z, y = residuals
+        a = jnp.tanh(z)
+        da = 2 * (a - y) / a.size * dy
+        dz = da * (1 - a * a)
+        return dz @ w.T, x.T @ dz, dz.mean(axis=0), -da
+
+    (finding,) = gradcheck.check(Rule(fwd, bwd), "N I", "I O", "O", "N O").findings
+    assert (finding.argument, finding.mistake, finding.source) == ("b", "extra-mean-divisor", "z = x @ w + b[None, :]")
+
+
 def test_a_forward_that_raises_in_float32_is_not_called_correct():
     def fwd(x):
         if x.dtype == jnp.float32:

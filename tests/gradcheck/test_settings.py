@@ -144,6 +144,13 @@ def test_what_is_odd_and_can_be_meant_is_checked(name):
     assert gradcheck.check(target, *inputs, quick=True, **settings).verdict == "correct"
 
 
+def test_a_forward_without_a_derivative_is_one_clear_error():
+    f = jax.custom_vjp(lambda x: jax.pure_callback(np.tanh, jax.ShapeDtypeStruct(x.shape, x.dtype), x))
+    f.defvjp(lambda x: (f(x), x), lambda x, dy: (dy * (1 - jnp.tanh(x) ** 2),))
+    with pytest.raises(gradcheck.InputError, match="so there is no reference: Pure callbacks do not support JVP"):
+        gradcheck.check_custom_vjp(f, "N")
+
+
 def test_a_custom_vjp_under_jit_is_found():
     f = jax.custom_vjp(jnp.sin)
     f.defvjp(*sine())
