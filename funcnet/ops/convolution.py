@@ -4,20 +4,22 @@ What is called convolution here is, as in all of the field, a correlation: the k
 makes its own O/groups channels from its own C/groups, which is then what the kernel's third axis holds (Krizhevsky,
 Sutskever & Hinton 2012, section 3.5).
 
-The image is cut into the patches u that the windows see, and the rest is a matrix product: "im2col" (Chellapilla, Puri
-& Simard 2006). XLA runs this as fast in a loop as outside it, which on a CPU is not so for its own convolution. In the
-products, which are summed in float32 at least, k counts the taps, g the groups, and i and o the channels of a group.
+The image is cut into what the windows see, and the rest is matrix products: "im2col" (Chellapilla, Puri & Simard 2006).
+Here only the columns are cut: what all windows have in their row r is a slice of the rows of that, the matrix u_r, and
+R products u_r w_r add up. So the image is held S times, not R S times. XLA runs this as fast in a loop as outside of
+it, which on a CPU is not so for its own convolution. Products are summed in float32 at least.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..types import Rule, ShapeError
-from .windows import Padding, Pair, Span, pair, put_back, reach, slices, spans, steps, wide
+from .windows import Padding, Pair, Span, cut, pair, put_back, reach, spans, steps, wide
 
 Kernel = Float[Array, "R=2 S=3 C O"]
 """Of any R and S: these are what the checker draws, as its own sizes would be larger than the image."""
@@ -42,30 +44,26 @@ def conv2d(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair = 1, grou
     ) -> tuple[Float[Array, "N P Q O"], ConvResiduals]:
         """y[n,p,q,o] = Σ_rsi x[n, p·stride + r·dilation − top, q·stride + s·dilation − left, i] w[r,s,i,o] + b[o].
 
-        x is 0 outside of the image; i runs over the channels of o's group. In patches, y = u w + b.
+        x is 0 outside of the image; i runs over the channels of o's group. In matrices, y = Σ_r u_r w_r + b.
         Raises ShapeError where the arguments do not fit.
         """
         _fits("conv2d", x, w, b, groups)
-        u = _patches(x, *spans("conv2d", x.shape[1:3], w.shape[:2], moves), groups)
-        y = _product("npqkgi,kigo->npqgo", u, _kernel(w, groups))
-        return _with_bias(y.reshape(*y.shape[:3], -1), b, x), _residuals(x, w, b)
+        y = _convolve(x, w, spans("conv2d", x.shape[1:3], w.shape[:2], moves), groups)
+        return _with_bias(y, b, x), _residuals(x, w, b)
 
     def bwd(
         residuals: ConvResiduals, dy: Float[Array, "N P Q O"]
     ) -> tuple[Float[Array, "N H W C"], Kernel, Float[Array, "O"] | None]:
-        """du = dy wᵀ,  dw = uᵀ dy,  db = Σ_npq dy: as for a dense map, see ``dense_bwd``, of the patches.
+        """du_r = dy w_rᵀ,  dw_r = u_rᵀ dy,  db = Σ_npq dy: as for a dense map, see ``dense_bwd``, of what was cut.
 
-        An element of x stands in several patches, once for each tap that meets it, and dx is the sum of du over them:
-        cutting is linear, so its backward is its transpose, ``put_back``. Saves x and w, and not the patches, which
-        are R S times as large as x: they are cut again (once in all, where XLA compiles both passes together).
+        An element of x stands in u once for each tap that meets it, and dx is the sum of du over these: cutting is
+        linear, so its backward is its transpose, ``put_back``. Saves x and w, and not u, which is larger: it is cut
+        again (once in all, where XLA compiles both passes together).
         """
         x, w, b = residuals
         windows = spans("conv2d", x.shape[1:3], w.shape[:2], moves)
-        dy_groups = _groups(dy, groups)
-        du = _product("npqgo,kigo->npqkgi", dy_groups, _kernel(w, groups))
-        dw = _product("npqkgi,npqgo->kigo", _patches(x, *windows, groups), dy_groups)
-        dx = _put_back(du, windows)
-        return dx.astype(x.dtype), dw.reshape(w.shape).astype(w.dtype), _bias_bwd(b, dy)
+        dx = _convolve_transposed(dy, w, windows, groups)
+        return dx.astype(x.dtype), _kernel_bwd(x, dy, windows, groups).astype(w.dtype), _bias_bwd(b, dy)
 
     return Rule(fwd, bwd)
 
@@ -98,25 +96,25 @@ def conv2d_transpose(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair
         """y[n, h·stride + r·dilation − top, v·stride + s·dilation − left, o] = Σ_hvrsi x[n,h,v,i] w[r,s,i,o] + b[o].
 
         Every element of x lays down the kernel, times itself; where copies meet they add up, and what falls outside of
-        y is dropped. In patches: u = x w, put back. Raises ShapeError where the arguments do not fit.
+        y is dropped. In matrices: u_r = x v_rᵀ, put back, where v is w with I and O exchanged.
+        Raises ShapeError where the arguments do not fit.
         """
         _fits("conv2d_transpose", x, w, b, groups)
-        u = _product("nhvgi,kigo->nhvkgo", _groups(x, groups), _kernel(w, groups))
-        return _with_bias(_put_back(u, windows_on_y(x, w)), b, x), _residuals(x, w, b)
+        y = _convolve_transposed(x, _exchanged(w, groups), windows_on_y(x, w), groups)
+        return _with_bias(y, b, x), _residuals(x, w, b)
 
     def bwd(
         residuals: ConvResiduals, dy: Float[Array, "N P Q O"]
     ) -> tuple[Float[Array, "N H W C"], Kernel, Float[Array, "O"] | None]:
-        """du = the patches of dy,  dx = du wᵀ,  dw = xᵀ du,  db = Σ_npq dy.
+        """du = dy, cut,  dx = Σ_r du_r v_r,  dv_r = du_rᵀ x,  db = Σ_npq dy.
 
-        y is u put back, and the transpose of that is the cutting: du is dy wherever it was put, and dx the convolution
-        of dy. Saves x and w.
+        y is u put back, and the transpose of that is cutting: dx is the convolution of dy. Saves x and w.
         """
         x, w, b = residuals
-        du = _patches(dy, *windows_on_y(x, w), groups)
-        dx = _product("nhvkgo,kigo->nhvgi", du, _kernel(w, groups))
-        dw = _product("nhvgi,nhvkgo->kigo", _groups(x, groups), du)
-        return dx.reshape(x.shape).astype(x.dtype), dw.reshape(w.shape).astype(w.dtype), _bias_bwd(b, dy)
+        windows = windows_on_y(x, w)
+        dx = _convolve(dy, _exchanged(w, groups), windows, groups)
+        dw = _exchanged(_kernel_bwd(dy, x, windows, groups), groups)
+        return dx.astype(x.dtype), dw.astype(w.dtype), _bias_bwd(b, dy)
 
     return Rule(fwd, bwd)
 
@@ -124,31 +122,64 @@ def conv2d_transpose(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair
 # ---------------------------------------------------------------- what both are made of
 
 
+# Three products are both rules: y = Σ_r u_r w_r is linear in x and in w, and the other two are its transposes. Nothing
+# but matrices is multiplied, each group's in front, where a single one costs nothing: XLA turns around what has more
+# axes, and that takes longer than the product.
+
+
+def _convolve(x: Array, w: Array, windows: tuple[Span, Span], groups: int) -> Array:
+    """y = Σ_r u_r w_r: (N, H, W, C) and (R, S, C/G, O) to (N, P, Q, O)."""
+    products = map(functools.partial(_product, "gmk,gko->gmo"), _cut(x, windows, groups), _kernel(w, groups))
+    y = jnp.moveaxis(functools.reduce(jnp.add, products), 0, 1)
+    return y.reshape(len(x), windows[0].out, windows[1].out, -1)
+
+
+def _convolve_transposed(y: Array, w: Array, windows: tuple[Span, Span], groups: int) -> Array:
+    """u_r = y w_rᵀ, put back where it was cut: (N, P, Q, O) and (R, S, C/G, O) to (N, H, W, C)."""
+    rows, columns = windows
+    y_groups = _groups(y, groups)
+    u = [_product("gmo,gko->gmk", y_groups, w_r) for w_r in _kernel(w, groups)]
+    taps = put_back([u_r.reshape(groups, len(y), rows.out, columns.out, -1) for u_r in u], 2, rows)
+    taps = taps.reshape(*taps.shape[:4], columns.window, -1)
+    x = put_back([taps[:, :, :, :, s] for s in range(columns.window)], 3, columns)
+    return jnp.moveaxis(x, 0, 3).reshape(*x.shape[1:4], -1)
+
+
+def _kernel_bwd(x: Array, y: Array, windows: tuple[Span, Span], groups: int) -> Array:
+    """dw_r = u_rᵀ y: (N, H, W, C) and (N, P, Q, O) to (R, S, C/G, O)."""
+    y_groups = _groups(y, groups)
+    dw = jnp.stack([_product("gmk,gmo->kgo", u_r, y_groups) for u_r in _cut(x, windows, groups)])
+    return dw.reshape(len(dw), windows[1].window, -1, y.shape[3])
+
+
 def _product(indices: str, a: Array, b: Array) -> Array:
     return jnp.einsum(indices, a, b, preferred_element_type=wide(a.dtype))
 
 
 def _groups(x: Array, groups: int) -> Array:
-    """(N, H, W, C) to (N, H, W, G, C/G)."""
-    return x.reshape(*x.shape[:3], groups, -1)
+    """(N, H, W, C) to (G, N H W, C/G)."""
+    return jnp.moveaxis(x.reshape(-1, groups, x.shape[3] // groups), 1, 0)
 
 
 def _kernel(w: Array, groups: int) -> Array:
-    """(R, S, C/G, O) to (R S, C/G, G, O/G)."""
+    """(R, S, C/G, O) to (R, G, S C/G, O/G)."""
     r, s, i, o = w.shape
-    return w.reshape(r * s, i, groups, o // groups)
+    return jnp.moveaxis(w.reshape(r, s * i, groups, o // groups), 2, 1)
 
 
-def _patches(x: Array, rows: Span, columns: Span, groups: int) -> Array:
-    """(N, H, W, C) to (N, P, Q, taps, G, C/G)."""
-    u = jnp.stack(slices(x, rows, columns), axis=3)
-    return u.reshape(*u.shape[:4], groups, -1)
+def _exchanged(w: Array, groups: int) -> Array:
+    """(R, S, C/G, O) to (R, S, O/G, C): the channels that come in and go out, in every group."""
+    r, s, i, o = w.shape
+    return w.reshape(r, s, i, groups, o // groups).swapaxes(2, 4).reshape(r, s, o // groups, i * groups)
 
 
-def _put_back(u: Array, windows: tuple[Span, Span]) -> Array:
-    """The transpose of ``_patches``: (N, P, Q, taps, G, C/G) to (N, H, W, C)."""
-    u = u.reshape(*u.shape[:4], -1)
-    return put_back([u[:, :, :, k] for k in range(u.shape[3])], *windows)
+def _cut(x: Array, windows: tuple[Span, Span], groups: int) -> list[Array]:
+    """u: (N, H, W, C) to (G, N P Q, S C/G), for each of R taps."""
+    rows, columns = windows
+    n, h, w, c = x.shape
+    taps = cut(_groups(x, groups).reshape(groups, n, h, w, c // groups), 3, columns)
+    u = jnp.concatenate(taps, axis=4)
+    return [u_r.reshape(groups, -1, u.shape[4]) for u_r in cut(u, 2, rows)]
 
 
 def _residuals(x: Array, w: Array, b: Array | None) -> ConvResiduals:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..types import Rule, ShapeError
-from .windows import Padding, Pair, Span, Steps, pair, put_back, slices, spans, steps, wide
+from .windows import Padding, Pair, Span, Steps, cut, pair, put_back, spans, steps, wide
 
 
 class MaxPoolResiduals(NamedTuple):
@@ -30,7 +30,7 @@ def max_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding = "V
 
         The padding is −∞. A window that holds NaN gives NaN. Raises ShapeError where no window fits.
         """
-        y, *others = slices(x, *_windows("max_pool", x, taps, moves), fill=-jnp.inf)
+        y, *others = _slices(x, _windows("max_pool", x, taps, moves), fill=-jnp.inf)
         winner = jnp.zeros(y.shape, jnp.uint16)
         for k, tap in enumerate(others, start=1):
             better = (tap > y) | jnp.isnan(tap)
@@ -48,7 +48,7 @@ def max_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding = "V
         high = dy.astype(wide(dy.dtype))
         count = taps[0] * taps[1]
         shares = [jnp.where(winner == jnp.asarray(k, winner.dtype), high, jnp.zeros_like(high)) for k in range(count)]
-        return (put_back(shares, *_windows("max_pool", x, taps, moves)).astype(dy.dtype),)
+        return (_put_back(shares, _windows("max_pool", x, taps, moves)).astype(dy.dtype),)
 
     return Rule(fwd, bwd)
 
@@ -77,7 +77,7 @@ def average_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding 
         Raises ShapeError where no window fits.
         """
         windows = _windows("average_pool", x, taps, moves)
-        total = functools.reduce(jnp.add, slices(x.astype(wide(x.dtype)), *windows))
+        total = functools.reduce(jnp.add, _slices(x.astype(wide(x.dtype)), windows))
         return (total * weights(windows, total.shape, total.dtype)).astype(x.dtype), x[:0]
 
     def bwd(residuals: Float[Array, "0 H W C"], dy: Float[Array, "N P Q C"]) -> tuple[Float[Array, "N H W C"]]:
@@ -85,7 +85,7 @@ def average_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding 
         windows = _windows("average_pool", residuals, taps, moves)
         high = dy.astype(wide(dy.dtype))
         share = high * weights(windows, high.shape, high.dtype)
-        return (put_back([share] * (taps[0] * taps[1]), *windows).astype(dy.dtype),)
+        return (_put_back([share] * (taps[0] * taps[1]), windows).astype(dy.dtype),)
 
     return Rule(fwd, bwd)
 
@@ -126,3 +126,16 @@ def _is_image(name: str, x: Array) -> None:
 def _windows(name: str, x: Array, taps: tuple[int, int], moves: Steps) -> tuple[Span, Span]:
     _is_image(name, x)
     return spans(name, x.shape[1:3], taps, moves)
+
+
+def _slices(x: Array, windows: tuple[Span, Span], fill: float = 0.0) -> list[Array]:
+    """For each tap of the window, row by row, what every window has there."""
+    rows, columns = windows
+    return [tap for row in cut(x, 1, rows, fill) for tap in cut(row, 2, columns, fill)]
+
+
+def _put_back(taps: list[Array], windows: tuple[Span, Span]) -> Array:
+    """The transpose of ``_slices``."""
+    rows, columns = windows
+    each = columns.window
+    return put_back([put_back(taps[i * each : (i + 1) * each], 2, columns) for i in range(rows.window)], 1, rows)

@@ -1,18 +1,19 @@
 """Windows that step over an image: what convolution and pooling share. No rules of its own.
 
-``slices`` cuts an image (N, H, W, C) into one array per tap of the window, (N, P, Q, C), by static slices: that of tap
-(i, j) holds x at (p·stride + i·dilation − low, q·stride + j·dilation − low). ``put_back`` is its transpose.
+``cut`` makes of an axis one array for each tap of the window, by static slices: that of tap i holds, at p, what x has
+at p·stride + i·dilation − low. ``put_back`` is its transpose. Both rows and columns are cut one after the other.
 """
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from ..types import ShapeError
 
@@ -99,40 +100,31 @@ def spans(name: str, sizes: Sequence[int], window: Sequence[int], moves: Steps) 
     return span(0), span(1)
 
 
-def slices(x: Float[Array, "N H W C"], rows: Span, columns: Span, fill: float = 0.0) -> list[Float[Array, "N P Q C"]]:
-    """For each tap of the window, row by row, what every window has there; ``fill`` is what the padding holds."""
-    padded = lax.pad(
-        x, jnp.asarray(fill, x.dtype), ((0, 0, 0), (rows.low, rows.high, 0), (columns.low, columns.high, 0), (0, 0, 0))
-    )
-    n, _, _, c = x.shape
-
-    def at(i: int, j: int) -> Array:
-        top, left = i * rows.dilation, j * columns.dilation
-        last = (top + (rows.out - 1) * rows.stride + 1, left + (columns.out - 1) * columns.stride + 1)
-        return lax.slice(padded, (0, top, left, 0), (n, *last, c), (1, rows.stride, columns.stride, 1))
-
-    return [at(i, j) for i in range(rows.window) for j in range(columns.window)]
+def cut(x: Array, axis: int, span: Span, fill: float = 0.0) -> list[Array]:
+    """For each tap of the window along ``axis``, what every window has there; ``fill`` is what the padding holds."""
+    around = [(0, 0, 0)] * x.ndim
+    around[axis] = (span.low, span.high, 0)
+    padded = lax.pad(x, jnp.asarray(fill, x.dtype), around)
+    covered = (span.out - 1) * span.stride + 1
+    firsts = [tap * span.dilation for tap in range(span.window)]
+    return [lax.slice_in_dim(padded, first, first + covered, span.stride, axis) for first in firsts]
 
 
-def put_back(taps: Sequence[Float[Array, "N P Q C"]], rows: Span, columns: Span) -> Float[Array, "N H W C"]:
-    """The transpose of ``slices``: every element goes back to the place it came from, and there they add up.
+def put_back(taps: Sequence[Array], axis: int, span: Span) -> Array:
+    """The transpose of ``cut``: every element goes back to the place it came from, and there they add up.
 
-    In <taps, slices(x)> the factor of x at one place is the sum of all elements of taps that were cut from it. The
-    padding was no part of x: what comes from it is dropped, by padding with a negative number.
+    In <taps, cut(x)> the factor of x at one place is the sum of all elements of taps that were cut from it. The padding
+    was no part of x: what comes from it is dropped, by padding with a negative number.
     """
 
-    def around(span: Span, tap: int) -> tuple[int, int, int]:
+    def spread(tap: int) -> Array:
         before = tap * span.dilation - span.low
-        return before, span.size - before - ((span.out - 1) * span.stride + 1), span.stride - 1
+        after = span.size - before - ((span.out - 1) * span.stride + 1)
+        around = [(0, 0, 0)] * taps[tap].ndim
+        around[axis] = (before, after, span.stride - 1)
+        return lax.pad(taps[tap], jnp.zeros((), taps[tap].dtype), around)
 
-    def spread(k: int, tap: Array) -> Array:
-        i, j = divmod(k, columns.window)
-        return lax.pad(tap, jnp.zeros((), tap.dtype), ((0, 0, 0), around(rows, i), around(columns, j), (0, 0, 0)))
-
-    total = spread(0, taps[0])
-    for k in range(1, len(taps)):
-        total = total + spread(k, taps[k])
-    return total
+    return functools.reduce(jnp.add, map(spread, range(span.window)))
 
 
 def wide(dtype: jnp.dtype) -> jnp.dtype:
