@@ -159,8 +159,13 @@ def gradient_error(net: Layer, loss: Rule, params: Params, x: Any, targets: Any,
     with jax.enable_x64(True):
         params = jax.tree.map(lambda p: jnp.asarray(np.asarray(p), jnp.float64), params)
         x = jnp.asarray(x, jnp.float64)
-        _, hand = jax.jit(value_and_grad(net, loss))(params, x, targets, key)
-        automatic = jax.jit(jax.grad(lambda p: loss.fwd(net.fwd(p, x, key)[0], targets)[0]))(params)
+
+        @jax.jit  # both in one program: it is compiled in half the time
+        def both(params, x):
+            automatic = jax.grad(lambda p: loss.fwd(net.fwd(p, x, key)[0], targets)[0])(params)
+            return value_and_grad(net, loss)(params, x, targets, key)[1], automatic
+
+        hand, automatic = both(params, x)
         errors = jax.tree.map(_relative_error, hand, automatic)
     path, error = max(jax.tree_util.tree_leaves_with_path(errors), key=lambda item: item[1])
     return error, "params" + jax.tree_util.keystr(path)

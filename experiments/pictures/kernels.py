@@ -47,7 +47,11 @@ def _errors(axes: Any, histories: list[list[dict[str, float]]]) -> None:
     for split, label, colour in (("train", "training", "tab:orange"), ("validation", "test", "tab:blue")):
         runs = [[100 * (1 - row[f"{split}_accuracy"]) for row in history] for history in histories]
         curves.plot(axes, range(1, len(runs[0]) + 1), runs, label, colour)
-    axes.set_yscale("symlog", linthresh=0.01)
+    axes.set_yscale("log", nonpositive="mask")  # none wrong has no place on it
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(axis="y", which="minor", labelsize=7)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(ylabel="wrong, per cent (log scale)", title="errors after each epoch, evaluated without dropout")
     axes.legend(title="mean, and each seed" if len(histories) > 1 else None)
 
@@ -57,9 +61,10 @@ def _kernels(figure: Any, weights: np.ndarray, maps: np.ndarray, image: np.ndarr
     count = min(SHOWN, weights.shape[2])
     columns = -(-count // 2)
     figure.suptitle("kernels of the first layer (red excites, blue inhibits), and what each makes of the digit")
-    digit, grid = figure.subfigures(1, 2, width_ratios=[1, columns])
+    digit, grid = figure.subfigures(1, 2, width_ratios=[2, columns])
     axes = digit.subplots()
     axes.imshow(image, cmap="gray_r")
+    axes.set_title("the digit", fontsize=10)
     axes.axis("off")
     panels = grid.subplots(4, columns, squeeze=False)
     reach, most = np.abs(weights).max(), np.abs(maps).max()
