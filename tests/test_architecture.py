@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 # From the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = [
     "types", "progress", "idx", "data", "initializers", "ops", "layers", "convolutional", "combinators", "transformer",
-    "calibration", "summary", "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli", "__main__",
+    "calibration", "summary", "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli",
+    "__main__",
 ]  # fmt: skip
 WITHIN = {
     "ops": [
