@@ -6,6 +6,7 @@ Layers and combinators are exported here; rules live in ``funcnet.ops``, data se
 from . import initializers, models, ops, optimizers, schedules
 from .calibration import calibrate
 from .combinators import parallel, repeat, residual, serial
+from .convolutional import average_pool, conv2d, conv2d_transpose, global_average_pool, max_pool
 from .layers import (
     batch_norm,
     dense,
@@ -43,8 +44,11 @@ __all__ = [
     "Rule",
     "ShapeError",
     "accuracy",
+    "average_pool",
     "batch_norm",
     "calibrate",
+    "conv2d",
+    "conv2d_transpose",
     "dense",
     "dropout",
     "elu",
@@ -55,6 +59,7 @@ __all__ = [
     "geglu",
     "gelu",
     "gelu_tanh",
+    "global_average_pool",
     "glu",
     "group_norm",
     "init_state",
@@ -62,6 +67,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "log_softmax",
+    "max_pool",
     "models",
     "multi_head_attention",
     "ops",

@@ -9,11 +9,24 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = [
-    "types", "progress", "idx", "data", "initializers", "ops", "layers", "combinators", "transformer", "calibration",
-    "summary", "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli", "__main__",
+    "types", "progress", "idx", "data", "initializers", "ops", "layers", "convolutional", "combinators", "transformer",
+    "calibration", "summary", "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli",
+    "__main__",
 ]  # fmt: skip
 WITHIN = {
-    "ops": ["linear", "activations", "dropout", "normalization", "embedding", "attention", "penalties", "losses"],
+    "ops": [
+        "linear",
+        "activations",
+        "dropout",
+        "normalization",
+        "embedding",
+        "attention",
+        "windows",
+        "convolution",
+        "pooling",
+        "penalties",
+        "losses",
+    ],
     "ops/losses": ["reduction", "regression", "probabilities", "logits", "fused", "margins", "weighting"],
     "gradcheck": [
         "subject",
