@@ -6,7 +6,7 @@ import pytest
 import funcnet
 from funcnet import ops, optimizers
 from funcnet.models import GPTConfig, generate, gpt
-from funcnet.models.gpt import cached_logits, check_tokens, empty_cache
+from funcnet.models.gpt import _inits, cached_logits, check_tokens, empty_cache
 from funcnet.types import ShapeError
 from tests.trees import assert_close, draw
 
@@ -26,6 +26,12 @@ def test_the_smallest_of_gpt_2_has_its_number_of_parameters():
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(GPTConfig()))) == 124_439_808
 
 
+def test_it_starts_as_gpt_2_does():
+    """All weights from N(0, 0.02²), but those that end a branch: 2 depth of them are added up."""
+    weights, ends = (init(jax.random.key(0), (1001,)).std() for init in _inits(SMALL._replace(depth=8)))
+    assert (float(weights), float(ends)) == pytest.approx((0.02, 0.02 / 4), rel=0.1)
+
+
 def test_fused_with_its_loss_it_gives_the_same_loss_and_gradient():
     """Also that the tied table has both its gradients: in the plain form jax.vjp said so, see tests/test_layers.py."""
     params = drawn(SMALL)
@@ -33,7 +39,7 @@ def test_fused_with_its_loss_it_gives_the_same_loss_and_gradient():
     @jax.jit
     def both(params):
         plain = gpt(SMALL), ops.sparse_softmax_cross_entropy(0.1)
-        fused = gpt(SMALL._replace(block=3), fused=True), ops.linear_softmax_cross_entropy(0.1, chunk=7)
+        fused = gpt(SMALL, fused=True), ops.linear_softmax_cross_entropy(0.1, chunk=7)
         return [funcnet.value_and_grad(*pair)(params, TOKENS, TOKENS, None) for pair in (plain, fused)]
 
     expected, got = both(params)
@@ -70,11 +76,8 @@ def test_training_teaches_it_a_tune_from_any_note():
     """What comes next depends on the first token and on the position, so that a cache filled wrongly is heard."""
     config = GPTConfig(vocabulary=5, context=7, width=16, depth=1, heads=2)
     text = (np.array([0, 1, 1, 0, 3, 1, 2])[None, :] + np.arange(5)[:, None]) % 5
-    net = gpt(config, fused=True)
-    params = jax.jit(lambda key: net.init(key, (6,))[0])(jax.random.key(0))
-    first, last = (params["blocks"]["feed_forward"][i]["w"].std() for i in (0, 2))
-    assert (float(first), float(last)) == pytest.approx((0.02, 0.02 / np.sqrt(2)), rel=0.1)  # as GPT-2 starts
-    setting = net, ops.linear_softmax_cross_entropy(), optimizers.adam(0.02)
+    params = jax.tree.map(lambda leaf: 0.3 * leaf, drawn(config))
+    setting = gpt(config, fused=True), ops.linear_softmax_cross_entropy(), optimizers.adam(0.02)
     state = funcnet.init_state(params, setting[-1], jax.random.key(1))
     data = jnp.asarray(text[:, :-1]), jnp.asarray(text[:, 1:])
     state = jax.jit(funcnet.train_epoch(*setting))(state, data, np.tile(np.arange(5), (150, 1)))
