@@ -118,10 +118,11 @@ RULES = [
     RuleCase("flatten", ops.flatten, x_only),
     *(
         RuleCase(name, getattr(ops, name), x_only)
-        for name in ("relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu", "softplus", "softmax", "log_softmax")
+        for name in ("relu", "sigmoid", "tanh", "gelu", "silu", "softplus", "softmax", "log_softmax")
     ),
     *(RuleCase(name, getattr(ops, name), pair, long=True) for name in ("glu", "reglu", "geglu", "swiglu")),
     RuleCase("gated", ops.gated(ops.tanh), pair, long=True),
+    RuleCase("gelu_tanh", ops.gelu_tanh, x_only, long=True),
     RuleCase("leaky_relu", ops.leaky_relu(0.03), x_only),
     RuleCase("elu", ops.elu(1.7), x_only),
     RuleCase("dropout", ops.dropout(0.3), lambda batch: (normal(0, *batch, 7), jax.random.key(5))),
@@ -139,7 +140,7 @@ RULES = [
     ),
     RuleCase("embedding", ops.embedding, table_and_tokens, long=True),
     RuleCase("unembedding", ops.unembedding, lambda batch: (normal(0, *batch, 5), normal(1, 7, 5)), long=True),
-    RuleCase("positions", ops.positions, lambda batch: (normal(0, *batch, 3, 7), normal(1, 5, 7))),
+    RuleCase("positions", ops.positions, lambda batch: (normal(0, *batch, 3, 7), normal(1, 5, 7)), long=True),
     RuleCase("rotary", ops.rotary(), lambda batch: (normal(0, *batch, 3, 7), np.array([2, 0, 9])), long=True),
     RuleCase("attention", ops.attention(causal=True), queries_keys_values, long=True),
     RuleCase("flash_attention", ops.flash_attention(causal=True, block=2), queries_keys_values, long=True),
@@ -240,7 +241,7 @@ LAYERS = [
     LayerCase("positions", funcnet.positions(5), (3, 7), long=True),
     LayerCase(
         "multi_head_attention",
-        funcnet.multi_head_attention(4, key_heads=2, causal=True, rotary_base=100.0, block=2),
+        funcnet.multi_head_attention(4, key_heads=2, causal=True, rotary_base=100.0),
         (3, 8),
         long=True,
     ),

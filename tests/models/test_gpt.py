@@ -1,0 +1,121 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcnet
+from funcnet import ops, optimizers
+from funcnet.models import GPTConfig, generate, gpt
+from funcnet.models.gpt import _inits, cached_logits, check_tokens, empty_cache
+from funcnet.types import ShapeError
+from tests.trees import assert_close, draw
+
+SMALL = GPTConfig(vocabulary=11, context=9, width=8, depth=2, heads=4, key_heads=2)
+TOKENS = np.random.default_rng(0).integers(11, size=(3, 8))
+
+
+def shapes_of(config):
+    return jax.eval_shape(lambda key: gpt(config).init(key, (2,))[0], jax.random.key(0))
+
+
+def drawn(config):
+    return jax.tree.map(jnp.asarray, draw(1, shapes_of(config)))
+
+
+def test_the_smallest_of_gpt_2_has_its_number_of_parameters():
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(GPTConfig()))) == 124_439_808
+
+
+def test_it_starts_as_gpt_2_does():
+    """All weights from N(0, 0.02²), but those that end a branch: 2 depth of them are added up."""
+    weights, ends = (init(jax.random.key(0), (1001,)).std() for init in _inits(SMALL._replace(depth=8)))
+    assert (float(weights), float(ends)) == pytest.approx((0.02, 0.02 / 4), rel=0.1)
+
+
+def test_fused_with_its_loss_it_gives_the_same_loss_and_gradient():
+    """Also that the tied table has both its gradients: in the plain form jax.vjp said so, see tests/test_layers.py."""
+    params = drawn(SMALL)
+
+    @jax.jit
+    def both(params):
+        plain = gpt(SMALL), ops.sparse_softmax_cross_entropy(0.1)
+        fused = gpt(SMALL, fused=True), ops.linear_softmax_cross_entropy(0.1, chunk=7)
+        return [funcnet.value_and_grad(*pair)(params, TOKENS, TOKENS, None) for pair in (plain, fused)]
+
+    expected, got = both(params)
+    assert_close(got, expected, 1e-10, 1e-12)
+
+
+@pytest.fixture(scope="module")
+def logits():
+    return jax.jit(lambda params: gpt(SMALL).fwd(params, TOKENS)[0])(drawn(SMALL))
+
+
+def test_cached_logits_are_those_of_the_full_forward(logits):
+    @jax.jit
+    def in_parts(params):
+        first, cache = cached_logits(SMALL, params, TOKENS[:, :5], empty_cache(SMALL, 3, 9), 0)
+        second, _ = cached_logits(SMALL, params, TOKENS[:, 5:], cache, 5)
+        return jnp.concatenate([first, second], axis=1)
+
+    np.testing.assert_allclose(in_parts(drawn(SMALL)), logits, rtol=1e-11, atol=1e-12)
+
+
+def test_it_samples_what_the_model_thinks_likely(logits):
+    """Every row the same prompt: the draws are of one distribution, that of its two likeliest."""
+    prompt = np.repeat(TOKENS[:1, :3], 400, axis=0)
+    tokens = generate(SMALL, drawn(SMALL), prompt, 2, jax.random.key(1), temperature=2.0, top_k=2)
+    likeliest = np.argsort(logits[0, 2])[-2:]
+    low, high = logits[0, 2][likeliest]
+    assert tokens.shape == (400, 2)
+    assert set(np.unique(tokens[:, 0])) == set(likeliest.tolist())
+    assert np.mean(tokens[:, 0] == likeliest[1]) == pytest.approx(1 / (1 + np.exp((low - high) / 2)), abs=0.08)
+
+
+def test_training_teaches_it_a_tune_from_any_note():
+    """What comes next depends on the first token and on the position, so that a cache filled wrongly is heard."""
+    config = GPTConfig(vocabulary=5, context=7, width=16, depth=1, heads=2)
+    text = (np.array([0, 1, 1, 0, 3, 1, 2])[None, :] + np.arange(5)[:, None]) % 5
+    params = jax.tree.map(lambda leaf: 0.3 * leaf, drawn(config))
+    setting = gpt(config, fused=True), ops.linear_softmax_cross_entropy(), optimizers.adam(0.02)
+    state = funcnet.init_state(params, setting[-1], jax.random.key(1))
+    data = jnp.asarray(text[:, :-1]), jnp.asarray(text[:, 1:])
+    state = jax.jit(funcnet.train_epoch(*setting))(state, data, np.tile(np.arange(5), (150, 1)))
+    assert np.array_equal(generate(config, state.params, text[:, :2], 5, jax.random.key(0), temperature=0), text[:, 2:])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"heads": 3}, "heads that divide its width; got 2, 3 and 8"),
+        ({"heads": 4, "key_heads": 3}, "key_heads that divide them; got 4 and 3"),
+        ({"depth": 0}, "wants a depth"),
+        ({"vocabulary": 0}, "at least one token"),
+        ({"context": 0}, "at least one position"),
+    ],
+)
+def test_sizes_that_cannot_be(changed, message):
+    with pytest.raises(ValueError, match=message):
+        gpt(SMALL._replace(**changed))
+
+
+def test_more_than_the_context():
+    with pytest.raises(ShapeError, match=r"T at most the context of 9; got \('N', 10\)"):
+        gpt(SMALL).init(jax.random.key(0), (10,))
+    with pytest.raises(ShapeError, match=r"wants tokens \(N, T\).* got \('N', 2, 3\)"):
+        gpt(SMALL).fwd({}, np.zeros((1, 2, 3), int))
+    with pytest.raises(ValueError, match=r"the context of 9; got \(3, 8\) and 2"):
+        generate(SMALL, {}, TOKENS, 2, jax.random.key(0))
+
+
+def test_what_cannot_be_sampled():
+    for tokens, wrong in ((np.array([[3, 11]]), "11"), (np.array([[-1]]), "-1"), (np.array([[0.5]]), "0.5")):
+        with pytest.raises(ValueError, match=f"tokens are integers from 0 to 10; got {wrong}"):
+            generate(SMALL, {}, tokens, 1, jax.random.key(0))
+    check_tokens(TOKENS, 11)
+    for prompt in (np.zeros((1, 0), int), np.zeros(3, int)):
+        with pytest.raises(ValueError, match="at least one token"):
+            generate(SMALL, {}, prompt, 1, jax.random.key(0))
+    for settings in ({"temperature": -1.0}, {"top_k": 0}, {"top_k": 12}):
+        with pytest.raises(ValueError, match="temperature >= 0 and top_k from 1 to 11"):
+            generate(SMALL, {}, TOKENS, 1, jax.random.key(0), **settings)
