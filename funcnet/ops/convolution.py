@@ -131,7 +131,7 @@ def _convolve(x: Array, w: Array, windows: tuple[Span, Span], groups: int) -> Ar
     """y = Σ_r u_r w_r: (N, H, W, C) and (R, S, C/G, O) to (N, P, Q, O)."""
     products = map(functools.partial(_product, "gmk,gko->gmo"), _cut(x, windows, groups), _kernel(w, groups))
     y = jnp.moveaxis(functools.reduce(jnp.add, products), 0, 1)
-    return y.reshape(len(x), windows[0].out, windows[1].out, -1)
+    return y.reshape(len(x), windows[0].out, windows[1].out, w.shape[3])
 
 
 def _convolve_transposed(y: Array, w: Array, windows: tuple[Span, Span], groups: int) -> Array:
@@ -139,17 +139,17 @@ def _convolve_transposed(y: Array, w: Array, windows: tuple[Span, Span], groups:
     rows, columns = windows
     y_groups = _groups(y, groups)
     u = [_product("gmo,gko->gmk", y_groups, w_r) for w_r in _kernel(w, groups)]
-    taps = put_back([u_r.reshape(groups, len(y), rows.out, columns.out, -1) for u_r in u], 2, rows)
-    taps = taps.reshape(*taps.shape[:4], columns.window, -1)
+    image = (groups, len(y), rows.out, columns.out, columns.window, w.shape[2])
+    taps = put_back([u_r.reshape(image) for u_r in u], 2, rows)
     x = put_back([taps[:, :, :, :, s] for s in range(columns.window)], 3, columns)
-    return jnp.moveaxis(x, 0, 3).reshape(*x.shape[1:4], -1)
+    return jnp.moveaxis(x, 0, 3).reshape(*x.shape[1:4], groups * w.shape[2])
 
 
 def _kernel_bwd(x: Array, y: Array, windows: tuple[Span, Span], groups: int) -> Array:
     """dw_r = u_rᵀ y: (N, H, W, C) and (N, P, Q, O) to (R, S, C/G, O)."""
     y_groups = _groups(y, groups)
     dw = jnp.stack([_product("gmk,gmo->kgo", u_r, y_groups) for u_r in _cut(x, windows, groups)])
-    return dw.reshape(len(dw), windows[1].window, -1, y.shape[3])
+    return dw.reshape(len(dw), windows[1].window, x.shape[3] // groups, y.shape[3])
 
 
 def _product(indices: str, a: Array, b: Array) -> Array:
@@ -158,7 +158,8 @@ def _product(indices: str, a: Array, b: Array) -> Array:
 
 def _groups(x: Array, groups: int) -> Array:
     """(N, H, W, C) to (G, N H W, C/G)."""
-    return jnp.moveaxis(x.reshape(-1, groups, x.shape[3] // groups), 1, 0)
+    n, h, w, c = x.shape
+    return jnp.moveaxis(x.reshape(n * h * w, groups, c // groups), 1, 0)
 
 
 def _kernel(w: Array, groups: int) -> Array:
@@ -179,7 +180,7 @@ def _cut(x: Array, windows: tuple[Span, Span], groups: int) -> list[Array]:
     n, h, w, c = x.shape
     taps = cut(_groups(x, groups).reshape(groups, n, h, w, c // groups), 3, columns)
     u = jnp.concatenate(taps, axis=4)
-    return [u_r.reshape(groups, -1, u.shape[4]) for u_r in cut(u, 2, rows)]
+    return [u_r.reshape(groups, n * rows.out * columns.out, u.shape[4]) for u_r in cut(u, 2, rows)]
 
 
 def _residuals(x: Array, w: Array, b: Array | None) -> ConvResiduals:

@@ -70,6 +70,14 @@ def test_long_sums_keep_their_digits_in_float16():
 
 
 @pytest.mark.parametrize("make", [ops.conv2d, ops.conv2d_transpose])
+def test_no_images_are_images_too(make):
+    x, w = jax.ShapeDtypeStruct((0, 3, 5, 4), float), jax.ShapeDtypeStruct((2, 3, 2, 6), float)
+    y, residuals = jax.eval_shape(make(groups=2).fwd, x, w)
+    assert y.shape == (0, 3, 5, 6)
+    assert jax.eval_shape(make(groups=2).bwd, residuals, y) == (x, w, None)
+
+
+@pytest.mark.parametrize("make", [ops.conv2d, ops.conv2d_transpose])
 @pytest.mark.parametrize(
     "settings",
     [{"stride": 0}, {"stride": (1, 2, 3)}, {"dilation": 1.5}, {"groups": 0}, {"padding": "same"}, {"padding": 1},
