@@ -18,6 +18,7 @@ GROUPS = {
         "digits",
     ),
     "The chapters that the notes planned": ("slopes", "computation_graph", "techniques", "vectorisation"),
+    "Beyond dense layers": ("mnist_cnn",),
     "Derivations, right and wrong": ("known_mistakes", "benchmarks.gradient_checkers"),
     "Speed and memory beside others": ("benchmarks.train_speed", "benchmarks.memory"),
 }

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -38,7 +37,6 @@ OPTIMIZERS: dict[str, tuple[Callable[..., funcnet.Optimizer], float]] = {
     "lion": (optimizers.lion, 1e-4),
 }
 LOSS = ops.sparse_softmax_cross_entropy()
-TOLERANCE = 1e-10  # of the hand gradient in float64, relative to the largest entry of its leaf
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,27 +75,6 @@ class Trained(NamedTuple):
     dataset: data.Dataset
 
 
-def gradient_error(net: funcnet.Layer, params, x, labels, key) -> tuple[float, str]:
-    """The largest error of the hand-written gradient against jax.grad, in float64, and the leaf where it is.
-
-    Each leaf's error is relative to the largest entry of that leaf.
-    """
-    with jax.enable_x64(True):
-        params = jax.tree.map(lambda p: jnp.asarray(np.asarray(p), jnp.float64), params)
-        x = jnp.asarray(x, jnp.float64)
-        _, hand = jax.jit(funcnet.value_and_grad(net, LOSS))(params, x, labels, key)
-        automatic = jax.jit(jax.grad(lambda p: LOSS.fwd(net.fwd(p, x, key)[0], labels)[0]))(params)
-        errors = jax.tree.map(_relative_error, hand, automatic)
-    path, error = max(jax.tree_util.tree_leaves_with_path(errors), key=lambda item: item[1])
-    return error, "params" + jax.tree_util.keystr(path)
-
-
-def _relative_error(hand, automatic) -> float:
-    """Of the largest entry, unless all are zero (a dead unit); infinite for NaN, which no comparison would find."""
-    error, scale = float(jnp.abs(hand - automatic).max()), float(jnp.abs(automatic).max())
-    return float(np.nan_to_num(error / scale if scale else error, nan=np.inf))
-
-
 def train(config: Config, seed: int, compare: bool) -> Trained:
     """Loads, compares the gradients if asked to, trains, and predicts the test set."""
     dataset = data.load(config.data, config.data_dir, seed)
@@ -115,10 +92,8 @@ def train(config: Config, seed: int, compare: bool) -> Trained:
     if compare:
         print(funcnet.summary(net, dataset.x_train.shape[1:]))
         batch = slice(0, min(128, examples))
-        error, leaf = gradient_error(net, params, dataset.x_train[batch], dataset.y_train[batch], fit_key)
-        print(f"hand-written gradient against jax.grad, float64: largest relative error {error:.1e}, at {leaf}")
-        if not error < TOLERANCE:
-            raise SystemExit(f"that is more than {TOLERANCE}: the derivation is wrong, and is not trained with")
+        batch_of = dataset.x_train[batch], dataset.y_train[batch]
+        harness.compare_gradients(net, LOSS, params, *batch_of, fit_key)
     result = funcnet.fit(
         net,
         LOSS,

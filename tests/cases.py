@@ -99,7 +99,7 @@ def parameters(batch):
 
 
 def image(batch):
-    return (normal(0, len(batch) + 1, 7, 6, 4),)  # small: the sizes of a window are what matters
+    return (normal(0, 2, 5, 4, 4),)  # the sizes of a window are what matters
 
 
 def image_and_kernel(*kernel, bias=True):
@@ -176,19 +176,23 @@ RULES = [
         RuleCase("sigmoid_binary_cross_entropy", ops.sigmoid_binary_cross_entropy(r), logits_and_soft_labels)
         for r in REDUCTIONS
     ),
-    RuleCase("conv2d", ops.conv2d(), image_and_kernel(2, 2, 4, 5)),
+    RuleCase("conv2d", ops.conv2d(), image_and_kernel(2, 3, 4, 3), long=True),
     RuleCase(
-        "conv2d", ops.conv2d((2, 3), ((2, 0), (1, 3)), (1, 2), groups=2), image_and_kernel(2, 2, 2, 6, bias=False)
+        "conv2d",
+        ops.conv2d((2, 3), ((2, 0), (1, 3)), (1, 2), groups=2),
+        image_and_kernel(2, 2, 2, 6, bias=False),
+        long=True,
     ),
-    RuleCase("conv2d_transpose", ops.conv2d_transpose(2), image_and_kernel(2, 2, 4, 5)),
+    RuleCase("conv2d_transpose", ops.conv2d_transpose(2), image_and_kernel(2, 3, 4, 3), long=True),
     RuleCase(
         "conv2d_transpose",
         ops.conv2d_transpose((1, 3), ((1, 0), (0, 2)), (2, 1), groups=2),
         image_and_kernel(1, 2, 2, 6, bias=False),
+        long=True,
     ),
-    RuleCase("max_pool", ops.max_pool(2, (2, 1), "SAME"), image),
-    RuleCase("average_pool", ops.average_pool(2, (2, 1), "SAME"), image),
-    RuleCase("global_average_pool", ops.global_average_pool, image),
+    RuleCase("max_pool", ops.max_pool(2, (2, 1), "SAME"), image, long=True),
+    RuleCase("average_pool", ops.average_pool(2, (2, 1), "SAME"), image, long=True),
+    RuleCase("global_average_pool", ops.global_average_pool, image, long=True),
     RuleCase("l1", ops.l1(0.3), parameters),
     RuleCase("l2", ops.l2(0.3), parameters),
 ]
@@ -203,6 +207,7 @@ class LayerCase(NamedTuple):
 
 
 GPT = funcnet.models.GPTConfig(vocabulary=7, context=5, width=8, depth=2, heads=2, dropout_rate=0.2)
+LENET = funcnet.models.lenet(3, channels=(2,), hidden=(5,), kernel_size=2, padding="SAME", dropout_rate=0.2)
 SHAPES = [(7,), (3, 7), (2, 3, 7)]
 
 LAYERS = [
@@ -247,12 +252,14 @@ LAYERS = [
         long=True,
     ),
     LayerCase("gpt", funcnet.models.gpt(GPT), (4,), 7, long=True),
-    LayerCase("conv2d", funcnet.conv2d(6, (2, 1), stride=2, groups=2), (5, 7, 4)),
-    LayerCase("conv2d", funcnet.conv2d(5, 2, padding="VALID", bias=False), (5, 7, 3)),
-    LayerCase("conv2d_transpose", funcnet.conv2d_transpose(6, (1, 2), stride=2, groups=2), (3, 4, 2)),
-    LayerCase("max_pool", funcnet.max_pool(), (5, 7, 3)),
-    LayerCase("average_pool", funcnet.average_pool(2, 1, "SAME"), (5, 7, 3)),
-    LayerCase("global_average_pool", funcnet.global_average_pool(), (5, 7, 3)),
+    LayerCase("conv2d", funcnet.conv2d(4, (2, 1), stride=2, groups=2), (3, 5, 4), long=True),
+    LayerCase("conv2d", funcnet.conv2d(3, 2, padding="VALID", bias=False), (3, 5, 2), long=True),
+    LayerCase("conv2d_transpose", funcnet.conv2d_transpose(4, (1, 2), stride=2, groups=2), (2, 3, 4), long=True),
+    LayerCase("max_pool", funcnet.max_pool(), (3, 5, 2), long=True),
+    LayerCase("average_pool", funcnet.average_pool(2, 1, "SAME"), (3, 5, 2), long=True),
+    LayerCase("global_average_pool", funcnet.global_average_pool(), (3, 5, 2), long=True),
+    LayerCase("lenet", LENET, (4, 4, 2), long=True),
+    LayerCase("resnet", funcnet.models.resnet(3, stages=(2, 3), blocks=1), (2, 2, 1), long=True),
     LayerCase("serial", funcnet.serial(), (7,)),
     LayerCase("serial", funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(3)), (3, 7)),
     LayerCase("residual", funcnet.residual(funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(7))), (7,)),

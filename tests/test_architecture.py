@@ -54,7 +54,7 @@ WITHIN = {
         "explaining",
         "checking",
     ],
-    "models": ["mlp", "gpt"],
+    "models": ["mlp", "cnn", "gpt"],
 }
 
 

@@ -66,7 +66,7 @@ def test_every_public_layer_has_a_case():
                 continue
             if isinstance(made, Layer) and name != "Layer":
                 public.add(name)
-    models = {"gpt", "mlp"}
+    models = {"gpt", "lenet", "mlp", "resnet"}
     assert public == {case.name for case in LAYERS} - models
     assert models == set(funcnet.models.__all__) - {"GPTConfig", "generate"}
 

@@ -23,16 +23,16 @@ def draw(path: Path, name: str, history: list[dict[str, float]], dataset: Datase
     figure: Any = plt.figure(figsize=(13, 8.5), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.6, 1])
     curves, matrix = upper.subfigures(1, 2, width_ratios=[1.1, 1])
-    _curves(curves, history)
+    draw_curves(curves, history)
     _confusion(matrix, class_names(name), dataset.y_test, probabilities.argmax(axis=1))
-    _mistakes(lower, class_names(name), dataset, probabilities)
+    draw_mistakes(lower, class_names(name), dataset, probabilities)
     accuracy = history[-1]["validation_accuracy"]
     figure.suptitle(f"{name}: test accuracy {accuracy:.2%} after {len(history)} epochs", fontsize=15)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _curves(figure: Any, history: list[dict[str, float]]) -> None:
+def draw_curves(figure: Any, history: list[dict[str, float]]) -> None:
     epochs = [row["epoch"] for row in history]
     both: Any = figure.subplots(2, 1, sharex=True)
     for axes, kind in zip(both, ("loss", "accuracy"), strict=True):
@@ -61,7 +61,9 @@ def _confusion(figure: Any, names: list[str], labels: np.ndarray, predicted: np.
     axes.set(xlabel="predicted", ylabel="true", title="confusion matrix of the test set; mistakes are red")
 
 
-def _mistakes(figure: Any, names: list[str], dataset: Dataset, probabilities: np.ndarray, columns: int = 10) -> None:
+def draw_mistakes(
+    figure: Any, names: list[str], dataset: Dataset, probabilities: np.ndarray, columns: int = 10
+) -> None:
     predicted = probabilities.argmax(axis=1)
     of_truth = np.take_along_axis(probabilities, dataset.y_test[:, None], axis=1)[:, 0]
     wrong = np.flatnonzero(predicted != dataset.y_test)

@@ -146,14 +146,18 @@ class Seen:
         reach = np.abs(others).max(axis=1, initial=0)
         return [e for e, part in zip(series, reach, strict=True) if part == 0] or list(series)
 
-    def placed(self, c: float, series: Sequence[int]) -> Fit:
+    def placed(self, c: float, series: Sequence[int], spoiling: Sequence[int] = ()) -> Fit:
         """Which edge of a series: a factor belongs to the product, quotient or power with that constant, a sign to a
-        minus; all else to the first in program order."""
+        minus; all else to the first in program order.
+
+        ``spoiling``: edges that fit as well, but would spoil a leaf that is right. Such a one is the line only where
+        the very constant stands: of two factors its author wrote one for both.
+        """
         first, simple = series[0], simple_rank(c)
         if simple == 1:
             first = next((e for e in series if _is_minus(self.edges[e])), first)
         elif simple >= 2:
-            scaling = [e for e in series if _has_factor(self.edges[e], c)]
+            scaling = [e for e in (*series, *(spoiling if simple > 2 else ())) if _has_factor(self.edges[e], c)]
             whole = [e for e in series if _has_multiple(self.edges[e], c) and simple > 2]
             constants = [e for e in series if self.edges[e].literal is not None and simple > 2]
             first = next(iter([*scaling, *whole, *constants]), first)
@@ -172,8 +176,9 @@ class Seen:
         if whole:
             choices = []
             for _, c in whole:
-                series = self.kept_apart([e for e, other in whole if abs(other - c) < 1e-6 * max(1, abs(c))])
-                choices.append((self.complexity(c, series), series[0], self.placed(c, series)))
+                fit = [e for e, other in whole if abs(other - c) < 1e-6 * max(1, abs(c))]
+                series = self.kept_apart(fit)
+                choices.append((self.complexity(c, series), series[0], self.placed(c, series, fit)))
             return [min(choices)[2]]
         if shared := self._shared():
             return [shared]

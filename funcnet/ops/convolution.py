@@ -18,8 +18,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..types import Rule, ShapeError
-from .windows import Padding, Pair, Span, cut, pair, put_back, reach, spans, steps, wide
+from ..types import Rule, ShapeError, at_least_float32
+from .windows import Padding, Pair, Span, cut, pair, put_back, reach, spans, steps
 
 Kernel = Float[Array, "R=2 S=3 C O"]
 """Of any R and S: these are what the checker draws, as its own sizes would be larger than the image."""
@@ -153,7 +153,7 @@ def _kernel_bwd(x: Array, y: Array, windows: tuple[Span, Span], groups: int) -> 
 
 
 def _product(indices: str, a: Array, b: Array) -> Array:
-    return jnp.einsum(indices, a, b, preferred_element_type=wide(a.dtype))
+    return jnp.einsum(indices, a, b, preferred_element_type=at_least_float32(a.dtype))
 
 
 def _groups(x: Array, groups: int) -> Array:

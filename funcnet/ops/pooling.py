@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..types import Rule, ShapeError
-from .windows import Padding, Pair, Span, Steps, cut, pair, put_back, spans, steps, wide
+from ..types import Rule, ShapeError, at_least_float32
+from .windows import Padding, Pair, Span, Steps, cut, pair, put_back, spans, steps
 
 
 class MaxPoolResiduals(NamedTuple):
@@ -45,7 +45,7 @@ def max_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding = "V
         takes too. Saves which tap was the maximum, in two bytes each, and not x.
         """
         winner, x = residuals
-        high = dy.astype(wide(dy.dtype))
+        high = dy.astype(at_least_float32(dy.dtype))
         count = taps[0] * taps[1]
         shares = [jnp.where(winner == jnp.asarray(k, winner.dtype), high, jnp.zeros_like(high)) for k in range(count)]
         return (_put_back(shares, _windows("max_pool", x, taps, moves)).astype(dy.dtype),)
@@ -77,13 +77,13 @@ def average_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding 
         Raises ShapeError where no window fits.
         """
         windows = _windows("average_pool", x, taps, moves)
-        total = functools.reduce(jnp.add, _slices(x.astype(wide(x.dtype)), windows))
+        total = functools.reduce(jnp.add, _slices(x.astype(at_least_float32(x.dtype)), windows))
         return (total * weights(windows, total.shape, total.dtype)).astype(x.dtype), x[:0]
 
     def bwd(residuals: Float[Array, "0 H W C"], dy: Float[Array, "N P Q C"]) -> tuple[Float[Array, "N H W C"]]:
         """dx = Σ of dy / m over the windows that hold the element. Saves the shape of x, and no bytes."""
         windows = _windows("average_pool", residuals, taps, moves)
-        high = dy.astype(wide(dy.dtype))
+        high = dy.astype(at_least_float32(dy.dtype))
         share = high * weights(windows, high.shape, high.dtype)
         return (_put_back([share] * (taps[0] * taps[1]), windows).astype(dy.dtype),)
 
@@ -93,7 +93,7 @@ def average_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding 
 def global_average_pool_fwd(x: Float[Array, "N H W C"]) -> tuple[Float[Array, "N C"], Float[Array, "0 H W C"]]:
     """y[n,c] = the mean of x over H and W (Lin, Chen & Yan 2014, section 3.2). Raises ShapeError for no image."""
     _is_image("global_average_pool", x)
-    return x.astype(wide(x.dtype)).mean((1, 2)).astype(x.dtype), x[:0]
+    return x.astype(at_least_float32(x.dtype)).mean((1, 2)).astype(x.dtype), x[:0]
 
 
 def global_average_pool_bwd(

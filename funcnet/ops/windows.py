@@ -125,8 +125,3 @@ def put_back(taps: Sequence[Array], axis: int, span: Span) -> Array:
         return lax.pad(taps[tap], jnp.zeros((), taps[tap].dtype), around)
 
     return functools.reduce(jnp.add, map(spread, range(span.window)))
-
-
-def wide(dtype: jnp.dtype) -> jnp.dtype:
-    """What long sums are computed in: float32 at least."""
-    return jnp.dtype(jnp.float32 if dtype.itemsize < 4 else dtype)

@@ -34,7 +34,7 @@ def test_a_quick_run_leaves_metrics_and_a_picture(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     error = float(re.search(r"largest relative error (\S+),", done.stdout)[1])
-    assert 0 <= error < digits.TOLERANCE
+    assert 0 <= error < harness.TOLERANCE
     assert "epoch 5/5" in done.stderr
 
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -63,7 +63,7 @@ def test_a_planted_mistake_is_seen_before_training(monkeypatch, tmp_path):
     net = funcnet.serial(funcnet.flatten(), forgets_the_batch(3))
     params, _ = net.init(jax.random.key(0), (7,))
     x, labels = normal(0, 11, 7), np.arange(11) % 3
-    error, leaf = digits.gradient_error(net, params, x, labels, None)
+    error, leaf = harness.gradient_error(net, digits.LOSS, params, x, labels, None)
     assert error > 0.1
     assert leaf == "params[1]['b']"
 

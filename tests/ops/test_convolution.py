@@ -1,4 +1,4 @@
-"""Convolution and its transpose beside PyTorch's, beside each other, and on values known by hand."""
+"""Convolution and its transpose beside each other, beside XLA's, and on values known by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -9,95 +9,64 @@ from funcnet import ops
 from funcnet.types import ShapeError
 from tests.cases import normal
 
-# stride, padding of rows and columns, dilation, groups, bias
-SETTINGS = [
-    ((1, 1), ((0, 0), (0, 0)), (1, 1), 1, True),
-    ((2, 1), ((1, 1), (2, 2)), (1, 2), 1, False),
-    ((3, 2), ((2, 2), (1, 1)), (2, 1), 2, True),
-    ((1, 2), ((1, 1), (1, 1)), (1, 1), 4, True),
-]
-
-
-def torch_pulled(function, arrays, seed):
-    """y and the gradients of arrays, from PyTorch, for a cotangent that is drawn."""
-    torch = pytest.importorskip("torch")
-    leaves = [torch.tensor(array, requires_grad=True) for array in arrays]
-    y = function(*leaves)
-    y.backward(torch.tensor(normal(seed, *y.shape)))
-    return y.detach().numpy(), [leaf.grad.numpy() for leaf in leaves]
-
-
-@pytest.mark.parametrize("name", ["conv2d", "conv2d_transpose"])
-@pytest.mark.parametrize(("stride", "padding", "dilation", "groups", "bias"), SETTINGS)
-def test_agrees_with_torch(name, stride, padding, dilation, groups, bias):
-    torch = pytest.importorskip("torch")
-    rule = getattr(ops, name)(stride, padding, dilation, groups)
-    args = [normal(0, 3, 9, 7, 4), normal(1, 3, 2, 4 // groups, 8), *([normal(2, 8)] if bias else [])]
-
-    def theirs(x, w, b=None):
-        # (N, C, H, W); kernels (O, I, R, S), and transposed ones (C, O/groups, R, S), by group
-        x = x.permute(0, 3, 1, 2)
-        kernel, settings = w.permute(3, 2, 0, 1), {"stride": stride, "dilation": dilation, "groups": groups}
-        settings["padding"] = tuple(low for low, _ in padding)
-        if name == "conv2d_transpose":
-            kernel = w.reshape(3, 2, 4 // groups, groups, -1).permute(3, 2, 4, 0, 1).reshape(4, -1, 3, 2)
-            return torch.nn.functional.conv_transpose2d(x, kernel, b, **settings).permute(0, 2, 3, 1)
-        return torch.nn.functional.conv2d(x, kernel, b, **settings).permute(0, 2, 3, 1)
-
-    y, gradients = torch_pulled(theirs, args, 3)
-    own, residuals = rule.fwd(*map(jnp.asarray, args))
-    np.testing.assert_allclose(own, y, rtol=1e-10, atol=1e-10)
-    cotangents = rule.bwd(residuals, jnp.asarray(normal(3, *y.shape)))
-    assert (cotangents[2] is None) == (not bias)
-    for cotangent, gradient in zip(cotangents, gradients, strict=False):
-        np.testing.assert_allclose(cotangent, gradient, rtol=1e-10, atol=1e-10)
-
 
 @pytest.mark.parametrize(
-    ("padding", "stride", "dilation"),
-    [("SAME", 2, 1), ("SAME", (3, 1), 1), ("SAME", 1, 2), ("VALID", (2, 3), 1), (((2, 1), (0, 1)), 2, (2, 1))],
+    ("padding", "stride", "dilation"), [("SAME", (3, 2), 1), ("SAME", 1, 2), (((2, 1), (0, 1)), 2, (2, 1))]
 )
 def test_the_transposed_convolution_is_the_input_gradient_of_the_convolution(padding, stride, dilation):
     settings = {"padding": padding, "stride": stride, "dilation": dilation, "groups": 2}
-    x, w = jnp.asarray(normal(0, 3, 4, 5, 6)), jnp.asarray(normal(1, 3, 2, 3, 8))
-    y, _ = ops.conv2d_transpose(**settings).fwd(x, w)
+    rule = ops.conv2d(**settings)
+    x, w = normal(0, 3, 4, 5, 6), normal(1, 3, 2, 3, 8)
     exchanged = w.reshape(3, 2, 3, 2, 4).swapaxes(2, 4).reshape(3, 2, 4, 6)
-    convolved, residuals = ops.conv2d(**settings).fwd(jnp.asarray(normal(2, *y.shape)), exchanged)
-    assert convolved.shape == x.shape
-    dx, *_ = ops.conv2d(**settings).bwd(residuals, x)
+
+    @jax.jit
+    def both(x, w, exchanged):
+        y, _ = ops.conv2d_transpose(**settings).fwd(x, w)
+        convolved, residuals = rule.fwd(y, exchanged)
+        assert convolved.shape == x.shape
+        return y, rule.bwd(residuals, x)[0]
+
+    y, dx = both(x, w, exchanged)
     np.testing.assert_allclose(y, dx, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("size", [6, 7])
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("kernel", [2, 3])
-def test_same_pads_as_xla_does(size, stride, kernel):
+def test_same_pads_as_xla_does():
     """XLA's own convolution has the same output, so the odd row of padding stands on the same side."""
-    x, w = jnp.asarray(normal(0, 2, size, size, 3)), jnp.asarray(normal(1, kernel, kernel, 3, 2))
-    y, _ = ops.conv2d(stride).fwd(x, w)
-    layout = ("NHWC", "HWIO", "NHWC")
-    theirs = jax.lax.conv_general_dilated(x, w, (stride, stride), "SAME", dimension_numbers=layout)
-    np.testing.assert_allclose(y, theirs, rtol=1e-12, atol=1e-12)
+
+    @jax.jit
+    def both(x, w):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return [
+            (
+                ops.conv2d(stride).fwd(image, kernel)[0],
+                jax.lax.conv_general_dilated(image, kernel, (stride, stride), "SAME", dimension_numbers=layout),
+            )
+            for image in (x, x[:, 1:, 1:])
+            for kernel in (w, w[1:, 1:])
+            for stride in (1, 2, 3)
+        ]
+
+    for own, theirs in both(normal(0, 1, 7, 7, 2), normal(1, 3, 3, 2, 2)):
+        np.testing.assert_allclose(own, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_a_kernel_is_not_flipped():
-    y, _ = ops.conv2d(padding="VALID").fwd(
-        jnp.array([1.0, 2, 4]).reshape(1, 1, 3, 1), jnp.array([1.0, 10]).reshape(1, 2, 1, 1)
-    )
+    fwd = jax.jit(lambda x, w: ops.conv2d(padding="VALID").fwd(x, w)[0])
+    y = fwd(np.array([1.0, 2, 4]).reshape(1, 1, 3, 1), np.array([1.0, 10]).reshape(1, 2, 1, 1))
     assert y.ravel().tolist() == [21, 42]
-    y, _ = ops.conv2d_transpose(2, "VALID").fwd(
-        jnp.array([1.0, 2]).reshape(1, 1, 2, 1), jnp.array([1.0, 10, 100]).reshape(1, 3, 1, 1)
-    )
+    transposed = jax.jit(lambda x, w: ops.conv2d_transpose(2, "VALID").fwd(x, w)[0])
+    y = transposed(np.array([1.0, 2]).reshape(1, 1, 2, 1), np.array([1.0, 10, 100]).reshape(1, 3, 1, 1))
     assert y.ravel().tolist() == [1, 10, 102, 20, 200]
 
 
 def test_long_sums_keep_their_digits_in_float16():
     """4096 products of 1: in float16 a running sum of ones stops at 2048."""
-    ones = jnp.ones((1, 1, 1, 4096), jnp.float16)
-    y, residuals = ops.conv2d().fwd(ones, jnp.ones((1, 1, 4096, 1), jnp.float16))
+    rule = ops.conv2d()
+    x, w = np.ones((1, 1, 1, 4096), np.float16), np.ones((1, 1, 4096, 1), np.float16)
+    y, residuals = jax.jit(rule.fwd)(x, w)
     assert y.dtype == jnp.float16
     assert float(y.item()) == 4096
-    assert all(d.dtype == jnp.float16 for d in ops.conv2d().bwd(residuals, y)[:2])
+    assert all(d.dtype == jnp.float16 for d in jax.eval_shape(rule.bwd, residuals, y)[:2])
 
 
 @pytest.mark.parametrize("make", [ops.conv2d, ops.conv2d_transpose])

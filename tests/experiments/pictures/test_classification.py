@@ -11,7 +11,7 @@ PROBABILITIES = np.array([[0.3, 0.2, 0.5], [0.1, 0.6, 0.3], [0.9, 0.02, 0.08], [
 
 def test_the_worst_mistakes_come_first_with_the_probability_of_the_truth():
     figure = plt.figure()
-    classification._mistakes(figure, ["cat", "dog", "cow"], DATASET, PROBABILITIES)
+    classification.draw_mistakes(figure, ["cat", "dog", "cow"], DATASET, PROBABILITIES)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     plt.close(figure)
     assert titles == ["dog → cat  0.02", "cat → dog  0.1", "dog → cat  0.2"]
