@@ -4,7 +4,8 @@ import ast
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "pictures", "mistakes", "examples"}  # modules and packages
+# modules and packages that are shared
+NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "ngrams", "pictures", "mistakes", "examples"}
 
 # Every experiment stands in one group, in the order to read them in.
 GROUPS = {
