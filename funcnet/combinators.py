@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from .types import Layer, ShapeError
 
@@ -126,6 +127,49 @@ def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum") -> La
         return tuple(dparams for dparams, _ in pairs), functools.reduce(jnp.add, dxs)
 
     return Layer(init, fwd, bwd, name, layers, functools.partial(parallel, merge=merge))
+
+
+def repeat(layer: Layer, times: int) -> Layer:
+    """layer ∘ … ∘ layer, each with parameters of its own: params are those of one, stacked on a new first axis.
+
+    The layer is compiled once, however deep the network; it must keep the shape and the dtype of x.
+    bwd: as of ``serial``, a loop from the last to the first, over residuals that are stacked as the parameters are.
+    """
+    if times < 1:
+        raise ValueError(f"repeat wants at least one time; got {times}")
+    name = f"repeat({times})"
+
+    def init(key, in_shape):
+        shapes = []
+
+        def one(key):
+            params, shape = layer.init(key, in_shape)
+            shapes.append(shape)
+            return params
+
+        with _inside(name, 0):
+            params = jax.vmap(one)(jax.random.split(key, times))
+        if shapes[0] != in_shape:
+            raise ShapeError(f"{name}({layer.name}) got output shape {shapes[0]}, wants that of its input {in_shape}")
+        return params, in_shape
+
+    def fwd(params, x, key=None):
+        def step(x, part):
+            return layer.fwd(part[0], x, part[1])
+
+        with _inside(name, 0):
+            keys = None if key is None else jax.random.split(key, times)
+            return lax.scan(step, x, (params, keys), length=times)
+
+    def bwd(residuals, dy):
+        def step(dy, r):
+            dparams, dx = layer.bwd(r, dy)
+            return _differentiable(dx, name, 0, layer), dparams
+
+        dx, dparams = lax.scan(step, dy, residuals, length=times, reverse=True)
+        return dparams, dx
+
+    return Layer(init, fwd, bwd, name, (layer,), functools.partial(repeat, times=times))
 
 
 def _split(key, n: int):

@@ -91,6 +91,11 @@ def gelu() -> Layer:
     return lift(ops.gelu, "gelu")
 
 
+def gelu_tanh() -> Layer:
+    """½ x (1 + tanh √(2/π) (x + 0.044715 x³)), the gelu of GPT-2."""
+    return lift(ops.gelu_tanh, "gelu_tanh")
+
+
 def silu() -> Layer:
     """x σ(x)."""
     return lift(ops.silu, "silu")
@@ -109,6 +114,48 @@ def softmax() -> Layer:
 def log_softmax() -> Layer:
     """Log-softmax over the last axis."""
     return lift(ops.log_softmax, "log_softmax")
+
+
+def _gated(rule: Rule, name: str) -> Layer:
+    """A rule of what passes and its gate, which are the halves of the last axis."""
+
+    def init(key, in_shape):
+        if not in_shape or in_shape[-1] % 2:
+            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., C) with an even C")
+        return {}, (*in_shape[:-1], in_shape[-1] // 2)
+
+    def fwd(params, x, key=None):
+        if x.shape[-1] % 2:
+            raise ShapeError(f"{name} got x of shape {x.shape}, wants (N, ..., C) with an even C")
+        return rule.fwd(*jnp.split(x, 2, axis=-1))
+
+    def bwd(residuals, dy):
+        return {}, jnp.concatenate(rule.bwd(residuals, dy), axis=-1)
+
+    return Layer(init, fwd, bwd, name)
+
+
+def glu() -> Layer:
+    """a ∘ σ(g), where x = (a, g) is two halves of the last axis: (*S, 2H) to (*S, H).
+
+    Raises ShapeError where there are no two halves.
+    """
+    return _gated(ops.glu, "glu")
+
+
+def reglu() -> Layer:
+    """a ∘ max(g, 0), halves as of ``glu``."""
+    return _gated(ops.reglu, "reglu")
+
+
+def geglu() -> Layer:
+    """a ∘ gelu(g), halves as of ``glu``."""
+    return _gated(ops.geglu, "geglu")
+
+
+def swiglu() -> Layer:
+    """a ∘ silu(g), halves as of ``glu``."""
+    return _gated(ops.swiglu, "swiglu")
 
 
 def flatten() -> Layer:
@@ -163,3 +210,100 @@ def batch_norm(eps: float = 1e-5) -> Layer:
         return {"gamma": dgamma, "beta": dbeta, "population": dpopulation}, dx
 
     return Layer(init, fwd, bwd, "batch_norm")
+
+
+def _norm(rule: Rule, name: str, vectors: tuple[str, ...] = ("gamma", "beta")) -> Layer:
+    """A norm that is the same in training and in inference: γ starts at 1 and β at 0."""
+
+    def init(key, in_shape):
+        if not in_shape:
+            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., C)")
+        starts = {"gamma": jnp.ones, "beta": jnp.zeros}
+        return {vector: starts[vector](in_shape[-1:]) for vector in vectors}, in_shape
+
+    def fwd(params, x, key=None):
+        return rule.fwd(x, *(params[vector] for vector in vectors))
+
+    def bwd(residuals, dy):
+        dx, *dvectors = rule.bwd(residuals, dy)
+        return dict(zip(vectors, dvectors, strict=True)), dx
+
+    return Layer(init, fwd, bwd, name)
+
+
+def layer_norm(eps: float = 1e-5) -> Layer:
+    """Normalisation of the last axis by its own mean and variance: params ``{"gamma": (C,), "beta": (C,)}``.
+
+    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    """
+    return _norm(ops.layer_norm(eps), "layer_norm")
+
+
+def rms_norm(eps: float = 1e-5) -> Layer:
+    """Normalisation of the last axis by its root mean square: params ``{"gamma": (C,)}``.
+
+    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    """
+    return _norm(ops.rms_norm(eps), "rms_norm", vectors=("gamma",))
+
+
+def group_norm(groups: int, eps: float = 1e-5) -> Layer:
+    """Normalisation of each group of channels of an example: params ``{"gamma": (C,), "beta": (C,)}``.
+
+    Raises ValueError where there is no group, and ShapeError where C is no multiple of ``groups``, or not what it was
+    initialised for.
+    """
+    layer = _norm(ops.group_norm(groups, eps), f"group_norm({groups})")
+
+    def init(key, in_shape):
+        if in_shape and in_shape[-1] % groups:
+            raise ShapeError(f"{layer.name} got input shape {in_shape}, wants (..., C) with C a multiple of {groups}")
+        return layer.init(key, in_shape)
+
+    return layer._replace(init=init)
+
+
+def embedding(vocabulary: int, features: int, table_init: Initializer = initializers.normal(0.02)) -> Layer:
+    """A row of a table for every token: integers (*S) to (*S, ``features``), params ``{"table": (V, D)}``.
+
+    It starts from N(0, 0.02²), as GPT-2 does (Radford et al. 2019). A token outside [0, V) gives a row of NaN. Tokens
+    have no gradient: dx is None. Raises ShapeError where they are no integers.
+    """
+    if vocabulary < 1 or features < 1:
+        raise ValueError(f"embedding wants at least one token and one feature; got {vocabulary} and {features}")
+
+    def init(key, in_shape):
+        return {"table": table_init(key, (vocabulary, features))}, (*in_shape, features)
+
+    def fwd(params, tokens, key=None):
+        return ops.embedding.fwd(params["table"], tokens)
+
+    def bwd(residuals, dy):
+        dtable, dtokens = ops.embedding.bwd(residuals, dy)
+        return {"table": dtable}, dtokens
+
+    return Layer(init, fwd, bwd, f"embedding({vocabulary}, {features})")
+
+
+def positions(length: int, table_init: Initializer = initializers.normal(0.02)) -> Layer:
+    """Adds a learned row to every position: (*S, T, D) with T ≤ ``length``, params ``{"table": (length, D)}``.
+
+    Raises ShapeError where there are more positions than rows, or the input is not what it was initialised for.
+    """
+    if length < 1:
+        raise ValueError(f"positions wants at least one position; got {length}")
+    name = f"positions({length})"
+
+    def init(key, in_shape):
+        if len(in_shape) < 2 or in_shape[-2] > length:
+            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., T, D) with T <= {length}")
+        return {"table": table_init(key, (length, in_shape[-1]))}, in_shape
+
+    def fwd(params, x, key=None):
+        return ops.positions.fwd(x, params["table"])
+
+    def bwd(residuals, dy):
+        dx, dtable = ops.positions.bwd(residuals, dy)
+        return {"table": dtable}, dx
+
+    return Layer(init, fwd, bwd, name)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 Params = Any
@@ -78,6 +79,11 @@ class Below(NamedTuple):
     """The range of an integer argument: ``Annotated[Int[Array, "*B"], Below("K")]`` lies in [0, K)."""
 
     axis: str
+
+
+def at_least_float32(dtype: Any) -> Any:
+    """The dtype to add in: float32 for what is narrower, else ``dtype`` itself."""
+    return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
 
 
 class ShapeError(ValueError):

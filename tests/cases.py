@@ -26,6 +26,7 @@ class RuleCase(NamedTuple):
     name: str
     rule: Rule
     args: Callable[[tuple[int, ...]], tuple]
+    long: bool = False  # of many operations: compared with jax.vjp in one compiled program
 
 
 def x_only(batch):
@@ -77,6 +78,16 @@ def normalised(batch):
     return 2 * normal(0, *batch, 7) + 3, normal(1, 7), normal(2, 7)
 
 
+def table_and_tokens(batch):
+    return normal(0, 7, 5), np.random.default_rng(1).integers(7, size=batch)
+
+
+def queries_keys_values(batch):
+    """Two query heads share a key head; the last block of 2 keys is not full; one query sees nothing."""
+    mask = np.array([[True, False, True], [False, False, False], [True, True, False]])
+    return normal(0, *batch, 2, 3, 4), normal(1, *batch, 1, 3, 4), normal(2, *batch, 1, 3, 2), mask
+
+
 def parameters(batch):
     return (({"w": normal(0, *batch, 7), "b": normal(1, 7)}, {"table": normal(2, 3, 5), "gamma": normal(3, 5)}, {}),)
 
@@ -88,8 +99,10 @@ RULES = [
     RuleCase("flatten", ops.flatten, x_only),
     *(
         RuleCase(name, getattr(ops, name), x_only)
-        for name in ("relu", "sigmoid", "tanh", "gelu", "silu", "softplus", "softmax", "log_softmax")
+        for name in ("relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu", "softplus", "softmax", "log_softmax")
     ),
+    *(RuleCase(name, getattr(ops, name), pair, long=True) for name in ("glu", "reglu", "geglu", "swiglu")),
+    RuleCase("gated", ops.gated(ops.tanh), pair, long=True),
     RuleCase("leaky_relu", ops.leaky_relu(0.03), x_only),
     RuleCase("elu", ops.elu(1.7), x_only),
     RuleCase("dropout", ops.dropout(0.3), lambda batch: (normal(0, *batch, 7), jax.random.key(5))),
@@ -100,6 +113,16 @@ RULES = [
         ops.batch_norm_inference(1e-3),
         lambda batch: (*normalised(batch), Population(normal(3, 7), np.abs(normal(4, 7)))),
     ),
+    RuleCase("layer_norm", ops.layer_norm(1e-3), normalised, long=True),
+    RuleCase("rms_norm", ops.rms_norm(1e-3), lambda batch: normalised(batch)[:2], long=True),
+    RuleCase(
+        "group_norm", ops.group_norm(3, 1e-3), lambda b: (normal(0, *b, 9), normal(1, 9), normal(2, 9)), long=True
+    ),
+    RuleCase("embedding", ops.embedding, table_and_tokens, long=True),
+    RuleCase("positions", ops.positions, lambda batch: (normal(0, *batch, 3, 7), normal(1, 5, 7))),
+    RuleCase("rotary", ops.rotary(), lambda batch: (normal(0, *batch, 3, 7), np.array([2, 0, 9])), long=True),
+    RuleCase("attention", ops.attention(causal=True), queries_keys_values, long=True),
+    RuleCase("flash_attention", ops.flash_attention(causal=True, block=2), queries_keys_values, long=True),
     *(RuleCase("mean_squared_error", ops.mean_squared_error(r), pair) for r in REDUCTIONS),
     # of these one reduction each: tests/ops/losses compares all of them with jax.vjp
     RuleCase("mean_absolute_error", ops.mean_absolute_error(), pair),
@@ -138,6 +161,8 @@ class LayerCase(NamedTuple):
     name: str
     layer: Layer
     in_shape: tuple[int, ...]
+    vocabulary: int | None = None  # of a layer that takes tokens
+    long: bool = False  # as of a rule
 
 
 SHAPES = [(7,), (3, 7), (2, 3, 7)]
@@ -146,7 +171,7 @@ LAYERS = [
     LayerCase("dense", funcnet.dense(13), (7,)),
     LayerCase("dense", funcnet.dense(13), (3, 7)),
     *(
-        LayerCase(name, factory(), shape)
+        LayerCase(name, factory(), shape, long=len(shape) > 1)  # the rule was checked at every rank
         for name, factory in {
             "elu": funcnet.elu,
             "gelu": funcnet.gelu,
@@ -163,11 +188,19 @@ LAYERS = [
         }.items()
         for shape in SHAPES
     ),
+    *(LayerCase(name, getattr(funcnet, name)(), (3, 6), long=True) for name in ("glu", "reglu", "geglu", "swiglu")),
+    LayerCase("gelu_tanh", funcnet.gelu_tanh(), (3,), long=True),
     LayerCase("batch_norm", funcnet.batch_norm(), (3, 7)),
+    LayerCase("layer_norm", funcnet.layer_norm(), (3, 7), long=True),
+    LayerCase("rms_norm", funcnet.rms_norm(), (3, 7), long=True),
+    LayerCase("group_norm", funcnet.group_norm(3), (2, 5, 9), long=True),
+    LayerCase("embedding", funcnet.embedding(7, 5), (3,), 7, long=True),
+    LayerCase("positions", funcnet.positions(5), (3, 7), long=True),
     LayerCase("serial", funcnet.serial(), (7,)),
     LayerCase("serial", funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(3)), (3, 7)),
     LayerCase("residual", funcnet.residual(funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(7))), (7,)),
     LayerCase("parallel", funcnet.parallel(funcnet.dense(5), funcnet.dense(5), funcnet.dense(5)), (3, 7)),
+    LayerCase("repeat", funcnet.repeat(funcnet.serial(funcnet.dense(7), funcnet.dropout(0.3)), 3), (7,), long=True),
     LayerCase(
         "parallel", funcnet.parallel(funcnet.dense(5), funcnet.relu(), funcnet.dense(3), merge="concatenate"), (3, 7)
     ),
@@ -179,7 +212,9 @@ def layer_args(case: LayerCase, training: bool):
     """(params, x, key): every leaf of params drawn at random, so that no zero bias hides a mistake."""
     params, _ = case.layer.init(jax.random.key(0), case.in_shape)
     params = jax.tree.map(lambda leaf: leaf + 0.1 * normal(9, *leaf.shape).astype(leaf.dtype), params)
-    return params, normal(1, 11, *case.in_shape), jax.random.key(2) if training else None
+    shape = (11, *case.in_shape)
+    x = np.random.default_rng(1).integers(case.vocabulary, size=shape) if case.vocabulary else normal(1, *shape)
+    return params, x, jax.random.key(2) if training else None
 
 
 def case_id(case) -> str:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 
 import funcnet
-from funcnet import dense, dropout, flatten, gradcheck, parallel, relu, residual, serial, tanh
+from funcnet import dense, dropout, flatten, gradcheck, parallel, relu, repeat, residual, serial, tanh
 from funcnet.types import Layer, ShapeError
 from tests.cases import normal
+from tests.trees import assert_close
 
 ODD = st.sampled_from([3, 5, 7, 11])
 
@@ -81,6 +82,44 @@ def test_every_part_drops_by_a_key_of_its_own(net, shares):
     assert dict(zip(values.tolist(), counts / x.size, strict=True)) == pytest.approx(shares, abs=0.05)
 
 
+# ---------------------------------------------------------------- repeat
+
+
+def test_repeat_is_a_chain_of_copies_with_parameters_and_keys_of_their_own():
+    part = serial(residual(serial(dense(5), tanh(), dropout(0.4), dense(7))), funcnet.batch_norm())
+    stacked, chain = repeat(part, 3), serial(part, part, part)
+    params, apart = jax.jit(lambda key: [net.init(key, (2, 7))[0] for net in (stacked, chain)])(jax.random.key(0))
+    assert_close(tuple(jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(3)), apart, 1e-14, 1e-14)
+
+    @jax.jit
+    def both(params, apart, x, dy):
+        runs = [(net, *net.fwd(p, x, jax.random.key(3))) for net, p in ((stacked, params), (chain, apart))]
+        return [(y, net.bwd(residuals, dy)) for net, y, residuals in runs]
+
+    (y, (dparams, dx)), (expected, (dapart, dx_apart)) = both(params, apart, normal(1, 11, 2, 7), normal(2, 11, 2, 7))
+    assert_close((y, dx), (expected, dx_apart), 1e-12, 1e-13)
+    assert_close(dparams, jax.tree.map(lambda *leaves: np.stack(leaves), *dapart), 1e-12, 1e-13)
+
+
+def test_what_is_repeated_is_compiled_once():
+    """The program of 30 layers is that of 3, but for its numbers."""
+
+    def lines(times):
+        net, x = repeat(serial(dense(7), tanh()), times), jax.ShapeDtypeStruct((3, 7), float)
+        params = jax.eval_shape(lambda key: net.init(key, (7,))[0], jax.random.key(0))
+        return len(jax.jit(lambda p, x: net.bwd(net.fwd(p, x)[1], x)).lower(params, x).as_text().splitlines())
+
+    assert lines(30) == lines(3)
+
+
+def test_population_of_what_is_repeated_is_calibrated():
+    net, x = repeat(funcnet.batch_norm(), 2), 5 + 3 * normal(0, 1, 11, 7)
+    params, _ = net.init(jax.random.key(0), (7,))
+    population = funcnet.calibrate(net, params, x, jax.random.key(1))["population"]
+    np.testing.assert_allclose(population.mean[0], x[0].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(population.mean[1], np.zeros(7), atol=1e-12)
+
+
 # ---------------------------------------------------------------- integer inputs
 
 lookup = Layer(
@@ -118,6 +157,7 @@ def test_integers_anywhere_else_are_a_clear_error(net):
 @pytest.mark.parametrize(
     ("net", "in_shape", "message"),
     [
+        (repeat(dense(3), 2), (7,), r"repeat\(2\)\(dense\(3\)\) got output shape \(3,\), wants .* \(7,\)"),
         (residual(dense(3)), (7,), r"residual\(dense\(3\)\) got output shape \(3,\), wants .* \(7,\)"),
         (parallel(dense(3), dense(5)), (7,), r"parallel\(sum\)\[1\] dense\(5\) gives shape \(5,\), .* \(3,\)"),
         (parallel(dense(3), flatten(), merge="concatenate"), (2, 7), r"\[1\] flatten gives shape \(14,\).*\(2, 3\)"),
@@ -140,8 +180,10 @@ def test_fwd_names_the_layer_and_both_shapes():
         net.fwd(params, normal(0, 2, 9))
 
 
-def test_parallel_wants_branches_and_a_known_merge():
+def test_settings_that_make_no_sense():
     with pytest.raises(ValueError, match="at least one layer"):
         parallel()
     with pytest.raises(ValueError, match="'sum' or 'concatenate'; got 'mean'"):
         parallel(relu(), merge="mean")
+    with pytest.raises(ValueError, match="at least one time; got 0"):
+        repeat(relu(), 0)

@@ -8,11 +8,18 @@ import funcnet
 from funcnet import gradcheck, initializers
 from funcnet.types import Layer, ShapeError
 from tests.cases import LAYERS, case_id, layer_args, normal
+from tests.trees import assert_is_vjp
 
 
-@pytest.mark.parametrize("case", LAYERS, ids=case_id)
+@pytest.mark.parametrize("case", [case for case in LAYERS if not case.long], ids=case_id)
 def test_backward_is_the_vjp_of_the_forward(case):
-    gradcheck.assert_correct(case.layer, in_shape=case.in_shape, dtypes=())  # other dtypes are seen to with the rules
+    gradcheck.assert_correct(case.layer, in_shape=case.in_shape, dtypes=())  # other dtypes: with the rules
+
+
+@pytest.mark.parametrize("case", [case for case in LAYERS if case.long], ids=case_id)
+def test_long_backward_is_the_vjp_of_the_forward(case):
+    params, x, key = layer_args(case, training=True)
+    assert_is_vjp(lambda params, x: case.layer.fwd(params, x, key), case.layer.bwd, (params, x))
 
 
 @pytest.mark.parametrize("case", LAYERS, ids=case_id)
@@ -26,7 +33,7 @@ def test_init_infers_the_shape_that_fwd_gives(case):
 @pytest.mark.parametrize("case", LAYERS, ids=case_id)
 def test_forward_and_backward_may_be_jitted_apart(case):
     """Residuals hold arrays only: a Python number among them would reach the backward as a tracer. Nothing compiles."""
-    key, x = jax.random.key(0), jax.ShapeDtypeStruct((11, *case.in_shape), float)
+    key, x = jax.random.key(0), jax.ShapeDtypeStruct((11, *case.in_shape), int if case.vocabulary else float)
     params = jax.eval_shape(lambda key: case.layer.init(key, case.in_shape)[0], key)
 
     def fwd(*args):
@@ -36,14 +43,14 @@ def test_forward_and_backward_may_be_jitted_apart(case):
 
     y, residuals = jax.eval_shape(fwd, params, x, key)
     cotangents = jax.eval_shape(case.layer.bwd, residuals, y)
-    assert cotangents == (params, x)
+    assert cotangents == (params, None if case.vocabulary else x)
 
 
 def test_every_public_layer_has_a_case():
     """A factory is public where calling it, with a setting or a layer if it needs one, gives a layer."""
     public = set()
     for name in funcnet.__all__:
-        for args in ((), (0.5,), (funcnet.relu(),), (3,)):
+        for args in ((), (0.5,), (funcnet.relu(),), (funcnet.relu(), 3), (3,), (3, 5)):
             try:
                 made = getattr(funcnet, name)(*args)
             except (TypeError, ValueError, AttributeError):
@@ -105,3 +112,32 @@ def test_batch_norm_says_what_it_wants():
             layer.fwd(params, normal(0, 2, 5), key)
     with pytest.raises(ShapeError, match=r"batch_norm got input shape \(\)"):
         layer.init(jax.random.key(0), ())
+
+
+@pytest.mark.parametrize(
+    "layer", [funcnet.layer_norm(), funcnet.rms_norm(), funcnet.group_norm(3)], ids=lambda n: n.name
+)
+def test_a_norm_starts_with_gains_of_one_and_says_what_it_wants(layer):
+    params, _ = layer.init(jax.random.key(0), (5, 9))
+    assert jnp.array_equal(params["gamma"], jnp.ones(9))
+    assert not params.get("beta", jnp.zeros(9)).any()
+    for shape in ((), *(((5, 7),) if "group" in layer.name else ())):
+        with pytest.raises(ShapeError, match=f"^{layer.name[:8]}.* got input shape"):
+            layer.init(jax.random.key(0), shape)
+
+
+def test_embedding_and_positions_say_what_they_want():
+    layer = funcnet.embedding(7, 5)
+    params, _ = layer.init(jax.random.key(0), (3,))
+    assert params["table"].std() == pytest.approx(0.02, rel=0.3)
+    with pytest.raises(ShapeError, match=r"integer tokens \(\*B\); got \(7, 5\) and float64 \(2, 3\)"):
+        layer.fwd(params, normal(0, 2, 3))
+    with pytest.raises(ValueError, match="at least one token and one feature; got 0 and 5"):
+        funcnet.embedding(0, 5)
+    with pytest.raises(ValueError, match="at least one position"):
+        funcnet.positions(0)
+    with pytest.raises(ShapeError, match=r"positions\(2\) got input shape \(3, 7\)"):
+        funcnet.positions(2).init(jax.random.key(0), (3, 7))
+    params, _ = funcnet.positions(5).init(jax.random.key(0), (3, 7))
+    with pytest.raises(ShapeError, match=r"positions got x \(2, 6, 7\), table \(5, 7\)"):
+        funcnet.positions(5).fwd(params, normal(0, 2, 6, 7))

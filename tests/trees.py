@@ -15,6 +15,23 @@ def differentiable(arg) -> bool:
     return arg is not None and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(arg))
 
 
+def assert_is_vjp(fwd, bwd, args):
+    """The backward against ``jax.vjp`` of the forward, in float64, both in one program: it is compiled once."""
+    chosen = [i for i, arg in enumerate(args) if differentiable(arg)]
+    dy = draw(1, jax.eval_shape(lambda *args: fwd(*args)[0], *args))
+
+    @jax.jit
+    def both(args, dy):
+        def primal(*floats):
+            return fwd(*(floats[chosen.index(i)] if i in chosen else arg for i, arg in enumerate(args)))[0]
+
+        return bwd(fwd(*args)[1], dy), jax.vjp(primal, *(args[i] for i in chosen))[1](dy)
+
+    got, expected = both(args, dy)
+    assert all(got[i] is None for i in range(len(args)) if i not in chosen)
+    assert_close(tuple(got[i] for i in chosen), expected, 1e-10, 1e-12)
+
+
 def assert_close(got, expected, relative, floor):
     """|got − expected| ≤ relative·|expected| + floor·max|expected|, leaf by leaf, in one tree, shape and dtype."""
     assert jax.tree.structure(got) == jax.tree.structure(expected)

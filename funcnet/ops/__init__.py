@@ -2,17 +2,25 @@
 
 from .activations import (
     elu,
+    gated,
+    geglu,
     gelu,
+    gelu_tanh,
+    glu,
     leaky_relu,
     log_softmax,
+    reglu,
     relu,
     sigmoid,
     silu,
     softmax,
     softplus,
+    swiglu,
     tanh,
 )
+from .attention import attention, flash_attention
 from .dropout import dropout
+from .embedding import embedding, positions, rotary
 from .linear import dense, flatten
 from .losses import (
     binary_cross_entropy,
@@ -30,10 +38,12 @@ from .losses import (
     triplet,
     weighted,
 )
-from .normalization import batch_norm, batch_norm_inference
+from .normalization import batch_norm, batch_norm_inference, group_norm, layer_norm, rms_norm
 from .penalties import l1, l2
+from .recurrent import gru, lstm, rnn
 
 __all__ = [
+    "attention",
     "batch_norm",
     "batch_norm_inference",
     "binary_cross_entropy",
@@ -42,17 +52,32 @@ __all__ = [
     "dense",
     "dropout",
     "elu",
+    "embedding",
+    "flash_attention",
     "flatten",
+    "gated",
+    "geglu",
     "gelu",
+    "gelu_tanh",
+    "glu",
+    "group_norm",
+    "gru",
     "huber",
     "kl_divergence",
     "l1",
     "l2",
+    "layer_norm",
     "leaky_relu",
     "log_softmax",
+    "lstm",
     "mean_absolute_error",
     "mean_squared_error",
+    "positions",
+    "reglu",
     "relu",
+    "rms_norm",
+    "rnn",
+    "rotary",
     "sigmoid",
     "sigmoid_binary_cross_entropy",
     "silu",
@@ -62,6 +87,7 @@ __all__ = [
     "sparse_categorical_cross_entropy",
     "sparse_softmax_cross_entropy",
     "squared_hinge",
+    "swiglu",
     "tanh",
     "triplet",
     "weighted",

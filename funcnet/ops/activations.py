@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..types import Rule
+from ..types import Rule, ShapeError
 
 # ---------------------------------------------------------------- relu
 
@@ -122,6 +123,34 @@ def gelu_bwd(x: Float[Array, "*B"], dy: Float[Array, "*B"]) -> tuple[Float[Array
 
 gelu = Rule(gelu_fwd, gelu_bwd)
 
+# ---------------------------------------------------------------- gelu_tanh
+
+
+def _gelu_exponent(x: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
+    """2u = √(8/π) (x + 0.044715 x³), and its derivative.
+
+    Beyond ±30 x is held there: e^{2u} has left every dtype, and in float16 x³ would be infinite.
+    """
+    near, c = jnp.clip(x, -30, 30), math.sqrt(8 / math.pi)
+    return c * (near + 0.044715 * near * near * near), c * (1 + 3 * 0.044715 * near * near)
+
+
+def gelu_tanh_fwd(x: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
+    """y = ½ x (1 + tanh u), u = √(2/π) (x + 0.044715 x³): the gelu of GPT-2 (Hendrycks & Gimpel 2016).
+
+    It is the exact one to 5e-4, and computed as x σ(2u), since ½(1 + tanh u) = σ(2u) keeps its digits in the left tail.
+    """
+    return x * jax.nn.sigmoid(_gelu_exponent(x)[0]), x
+
+
+def gelu_tanh_bwd(x: Float[Array, "*B"], dy: Float[Array, "*B"]) -> tuple[Float[Array, "*B"]]:
+    """dx = dy · σ(2u) (1 + x σ(−2u) (2u)′), from the product rule and σ′ = σ(z)σ(−z). Saves x."""
+    z, slope = _gelu_exponent(x)
+    return (dy * (jax.nn.sigmoid(z) * (1 + x * jax.nn.sigmoid(-z) * slope)),)
+
+
+gelu_tanh = Rule(gelu_tanh_fwd, gelu_tanh_bwd)
+
 # ---------------------------------------------------------------- silu
 
 
@@ -136,6 +165,42 @@ def silu_bwd(x: Float[Array, "*B"], dy: Float[Array, "*B"]) -> tuple[Float[Array
 
 
 silu = Rule(silu_fwd, silu_bwd)
+
+# ---------------------------------------------------------------- gated linear units
+
+
+class GatedResiduals(NamedTuple):
+    a: Float[Array, "*B"]
+    gate: Float[Array, "*B"]  # φ(g)
+    phi: Any  # the residuals of φ
+
+
+def gated(phi: Rule = sigmoid) -> Rule:
+    """y = a ∘ φ(g) (Dauphin et al. 2017; Shazeer 2020).
+
+    φ is any elementwise rule: the sigmoid makes it the GLU, relu ReGLU, gelu GEGLU, silu SwiGLU.
+    """
+
+    def fwd(a: Float[Array, "*B"], g: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], GatedResiduals]:
+        """y = a ∘ φ(g), both in one shape. Raises ShapeError."""
+        if a.shape != g.shape:
+            raise ShapeError(f"a gated unit wants a and its gate in one shape; got {a.shape} and {g.shape}")
+        gate, residuals = phi.fwd(g)
+        return a * gate, GatedResiduals(a, gate, residuals)
+
+    def bwd(residuals: GatedResiduals, dy: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
+        """da = dy ∘ φ(g),  dg = what the backward of φ makes of dy ∘ a. Saves a, φ(g) and what φ saves."""
+        a, gate, inner = residuals
+        (dg,) = phi.bwd(inner, dy * a)
+        return dy * gate, dg
+
+    return Rule(fwd, bwd)
+
+
+glu = gated(sigmoid)
+reglu = gated(relu)
+geglu = gated(gelu)
+swiglu = gated(silu)
 
 # ---------------------------------------------------------------- softplus
 

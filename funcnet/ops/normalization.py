@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..types import Rule, ShapeError
+from ..types import Rule, ShapeError, at_least_float32
 
 
 class Population(NamedTuple):
@@ -29,28 +29,35 @@ class Standardised(NamedTuple):
     var: Float[Array, "*R"]
 
 
-def _standardise(x: Float[Array, "*S"], axes: tuple[int, ...], eps: float) -> Standardised:
-    """x̂ = (x − μ) / √(σ² + eps), with μ and σ² = mean (x − μ)² over ``axes``: two passes, so that nothing cancels."""
-    wide = x.astype(jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
+def _standardise(x: Float[Array, "*S"], axes: tuple[int, ...], eps: float, centre: bool = True) -> Standardised:
+    """x̂ = (x − μ) / √(σ² + eps), with μ and σ² = mean (x − μ)² over ``axes``: two passes, so that nothing cancels.
+
+    Without ``centre`` μ is taken for 0, and σ² is the mean square.
+    """
+    wide = x.astype(at_least_float32(x.dtype))
     mean = wide.mean(axes, keepdims=True)
-    centred = wide - mean
+    centred = wide - mean if centre else wide
     var = (centred * centred).mean(axes, keepdims=True)
     rstd = 1 / jnp.sqrt(var + eps)
     return Standardised((centred * rstd).astype(x.dtype), rstd, mean, var)
 
 
 def _standardise_bwd(
-    xhat: Float[Array, "*S"], rstd: Float[Array, "*R"], dxhat: Float[Array, "*S"], axes: tuple[int, ...]
+    xhat: Float[Array, "*S"],
+    rstd: Float[Array, "*R"],
+    dxhat: Float[Array, "*S"],
+    axes: tuple[int, ...],
+    centre: bool = True,
 ) -> Float[Array, "*S"]:
-    """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), the means over ``axes``.
+    """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), the means over ``axes``; without ``centre`` there is no mean dx̂.
 
     Three paths lead from x to x̂ = c·rstd, c = x − μ. The direct one gives rstd·dx̂. Through σ²: drstd = Σ dx̂ c,
     ∂rstd/∂σ² = −½ rstd³ and ∂σ²/∂c = 2c/m, so dc gains −rstd·x̂·mean(dx̂ x̂). Through μ: the mean of dc is taken
     from it; that of the second term is zero, as that of x̂ is.
     """
-    wide = dxhat.astype(rstd.dtype)
-    along = (wide * xhat.astype(rstd.dtype)).mean(axes, keepdims=True)
-    return (rstd * (wide - wide.mean(axes, keepdims=True) - xhat.astype(rstd.dtype) * along)).astype(dxhat.dtype)
+    wide, hat = dxhat.astype(rstd.dtype), xhat.astype(rstd.dtype)
+    direct = wide - wide.mean(axes, keepdims=True) if centre else wide
+    return (rstd * (direct - hat * (wide * hat).mean(axes, keepdims=True))).astype(dxhat.dtype)
 
 
 def _leading(x: Array) -> tuple[int, ...]:
@@ -138,5 +145,105 @@ def batch_norm_inference(eps: float = 1e-5) -> Rule:
         along = (dy * (x - jnp.broadcast_to(population.mean, x.shape))).sum(_leading(dy))
         dpopulation = Population(-gamma * scale * dbeta, -0.5 * gamma * scale**3 * along)
         return dy * jnp.broadcast_to(gamma * scale, dy.shape), scale * along, dbeta, dpopulation
+
+    return Rule(fwd, bwd)
+
+
+# ---------------------------------------------------------------- layer, RMS and group normalisation
+
+
+class NormResiduals(NamedTuple):
+    """What the norms that know no batch save."""
+
+    xhat: Float[Array, "*B C"]
+    rstd: Float[Array, "*R"]
+    gamma: Float[Array, "C"]
+
+
+def layer_norm(eps: float = 1e-5) -> Rule:
+    """Layer normalisation: every example, or every token of it, by its own statistics (Ba, Kiros & Hinton 2016)."""
+
+    def fwd(
+        x: Float[Array, "*B C"], gamma: Float[Array, "C"], beta: Float[Array, "C"]
+    ) -> tuple[Float[Array, "*B C"], NormResiduals]:
+        """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), with the mean μ and the variance σ² over the last axis."""
+        _fits("layer_norm", x, gamma, beta)
+        xhat, rstd, _, _ = _standardise(x, (-1,), eps)
+        y = xhat * jnp.broadcast_to(gamma, x.shape) + jnp.broadcast_to(beta, x.shape)
+        return y, NormResiduals(xhat, rstd, gamma)
+
+    def bwd(
+        residuals: NormResiduals, dy: Float[Array, "*B C"]
+    ) -> tuple[Float[Array, "*B C"], Float[Array, "C"], Float[Array, "C"]]:
+        """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ_B dy x̂,  dβ = Σ_B dy.
+
+        γ differs along the axis of the means, so it stands inside them. See ``_standardise_bwd``. Saves x̂ and rstd.
+        """
+        xhat, rstd, gamma = residuals
+        dx = _standardise_bwd(xhat, rstd, dy * jnp.broadcast_to(gamma, dy.shape), (-1,))
+        return dx, (dy * xhat).sum(_leading(dy)), dy.sum(_leading(dy))
+
+    return Rule(fwd, bwd)
+
+
+def rms_norm(eps: float = 1e-5) -> Rule:
+    """Root-mean-square normalisation: layer norm that takes away no mean and adds no β (Zhang & Sennrich 2019)."""
+
+    def fwd(x: Float[Array, "*B C"], gamma: Float[Array, "C"]) -> tuple[Float[Array, "*B C"], NormResiduals]:
+        """y = γ x̂, x̂ = x / √(mean x² + eps), with the mean over the last axis."""
+        _fits("rms_norm", x, gamma)
+        xhat, rstd, _, _ = _standardise(x, (-1,), eps, centre=False)
+        return xhat * jnp.broadcast_to(gamma, x.shape), NormResiduals(xhat, rstd, gamma)
+
+    def bwd(residuals: NormResiduals, dy: Float[Array, "*B C"]) -> tuple[Float[Array, "*B C"], Float[Array, "C"]]:
+        """dx = rstd (dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ_B dy x̂. Saves x̂ and rstd.
+
+        Two paths lead from x to x̂ = x·rstd: the direct one, and that through the mean square; see ``_standardise_bwd``.
+        """
+        xhat, rstd, gamma = residuals
+        dx = _standardise_bwd(xhat, rstd, dy * jnp.broadcast_to(gamma, dy.shape), (-1,), centre=False)
+        return dx, (dy * xhat).sum(_leading(dy))
+
+    return Rule(fwd, bwd)
+
+
+def group_norm(groups: int = 1, eps: float = 1e-5) -> Rule:
+    """Group normalisation: every group of C/``groups`` channels of an example by its own statistics (Wu & He 2018).
+
+    Of one group it is the layer norm of images; of C groups it is instance normalisation.
+    Raises ValueError where there is no group, and ShapeError where ``groups`` does not divide C.
+    """
+    if groups < 1:
+        raise ValueError(f"group_norm wants at least one group; got {groups}")
+
+    def split(x: Float[Array, "N *S C"]) -> tuple[Float[Array, "N *S G D"], tuple[int, ...]]:
+        """x with its channels as (groups, C/groups), and the axes to average over."""
+        x = x.reshape(*x.shape[:-1], groups, -1)
+        return x, (*range(1, x.ndim - 2), x.ndim - 1)
+
+    def fwd(
+        x: Float[Array, "N *S C"], gamma: Float[Array, "C"], beta: Float[Array, "C"]
+    ) -> tuple[Float[Array, "N *S C"], NormResiduals]:
+        """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), with μ and σ² over *S and the channels of a group."""
+        _fits("group_norm", x, gamma, beta)
+        if x.ndim < 2 or x.shape[-1] % groups:
+            raise ShapeError(f"group_norm got x {x.shape}; it wants x (N, *S, C), with C a multiple of {groups}")
+        grouped, rstd, _, _ = _standardise(*split(x), eps)
+        xhat = grouped.reshape(x.shape)
+        y = xhat * jnp.broadcast_to(gamma, x.shape) + jnp.broadcast_to(beta, x.shape)
+        return y, NormResiduals(xhat, rstd, gamma)
+
+    def bwd(
+        residuals: NormResiduals, dy: Float[Array, "N *S C"]
+    ) -> tuple[Float[Array, "N *S C"], Float[Array, "C"], Float[Array, "C"]]:
+        """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ dy x̂,  dβ = Σ dy, over N and *S.
+
+        The means are those of the forward, over *S and a group: γ differs in a group and stands inside them.
+        See ``_standardise_bwd``. Saves x̂ and rstd.
+        """
+        xhat, rstd, gamma = residuals
+        dxhat, axes = split(dy * jnp.broadcast_to(gamma, dy.shape))
+        dx = _standardise_bwd(split(xhat)[0], rstd, dxhat, axes).reshape(dy.shape)
+        return dx, (dy * xhat).sum(_leading(dy)), dy.sum(_leading(dy))
 
     return Rule(fwd, bwd)

@@ -1,14 +1,16 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from funcnet import ops
+from funcnet.types import ShapeError
 from tests.cases import RULES
 
 EXTREMES = np.array([-1e4, -750.0, -40.0, 0.0, 40.0, 750.0, 1e4])
-ELEMENTWISE = ["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "tanh"]
+ELEMENTWISE = ["elu", "gelu", "gelu_tanh", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "tanh"]
 
 
 def slope(rule, x):
@@ -80,3 +82,21 @@ def test_softmax_of_two_is_the_sigmoid():
 def test_softmax_does_not_move_under_a_shift():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5)))
     assert jnp.allclose(ops.softmax.fwd(x)[0], ops.softmax.fwd(x + 1e3)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32, jnp.float64], ids=str)
+def test_gelu_tanh_is_finite_far_out_and_keeps_its_left_tail(dtype):
+    """In float16 x³ is infinite beyond 41."""
+    x = jnp.asarray([-300, -50, -4, 0, 50, 300], dtype)
+    y, residuals = jax.jit(ops.gelu_tanh.fwd)(x)
+    (dx,) = jax.jit(ops.gelu_tanh.bwd)(residuals, jnp.ones_like(x))
+    expected = -4 / (1 + math.exp(2 * math.sqrt(2 / math.pi) * (4 + 0.044715 * 64)))  # -7.0e-5
+    np.testing.assert_allclose(
+        np.asarray(y, float), [0, 0, expected, 0, 50, 300], rtol=20 * float(jnp.finfo(dtype).eps)
+    )
+    np.testing.assert_allclose(np.asarray(dx, float)[[0, 1, 3, 4, 5]], [0, 0, 0.5, 1, 1])
+
+
+def test_a_gate_fits_what_it_gates():
+    with pytest.raises(ShapeError, match=r"in one shape; got \(2, 3\) and \(3,\)"):
+        ops.swiglu.fwd(jnp.ones((2, 3)), jnp.ones(3))
