@@ -13,7 +13,17 @@ FLOORS = [
     "summary", "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli", "__main__",
 ]  # fmt: skip
 WITHIN = {
-    "ops": ["linear", "activations", "dropout", "normalization", "embedding", "attention", "recurrent", "penalties", "losses"],
+    "ops": [
+        "linear",
+        "activations",
+        "dropout",
+        "normalization",
+        "embedding",
+        "attention",
+        "recurrent",
+        "penalties",
+        "losses",
+    ],
     "ops/losses": ["reduction", "regression", "probabilities", "logits", "margins", "weighting"],
     "gradcheck": [
         "subject",

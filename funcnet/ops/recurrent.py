@@ -23,15 +23,14 @@ from .activations import sigmoid_bwd, tanh_bwd
 
 
 def _check(name: str, x: Array, w: Array, u: Array, b: Array, gates: tuple[int, ...], **states: Array) -> None:
-    H = b.shape[-1] if b.ndim else -1
-    fits = x.ndim >= 2 and (w.shape, u.shape, b.shape) == ((x.shape[-1], *gates, H), (H, *gates, H), (*gates, H))
+    H = b.shape[-1] if b.ndim else None
+    wanted = (x.shape[-1:] + (*gates, H), (H, *gates, H), (*gates, H))
+    fits = x.ndim >= 2 and (w.shape, u.shape, b.shape) == wanted
     if not fits or any(state.shape != (*x.shape[:-2], H) for state in states.values()):
-        got = {"x": x, **states, "w": w, "u": u, "b": b}
+        got = ", ".join(f"{k} {v.shape}" for k, v in {"x": x, **states, "w": w, "u": u, "b": b}.items())
         G = "".join(f"{gate}, " for gate in gates)
-        wanted = ", ".join([f"{state} (*B, H)" for state in states] + [f"w (I, {G}H), u (H, {G}H), b ({G}H)"])
-        raise ShapeError(
-            f"{name} got {', '.join(f'{k} {v.shape}' for k, v in got.items())}; it wants x (*B, T, I), {wanted}"
-        )
+        wants = ["x (*B, T, I)", *(f"{state} (*B, H)" for state in states), f"w (I, {G}H)", f"u (H, {G}H)"]
+        raise ShapeError(f"{name} got {got}; it wants {', '.join(wants)}, b ({G}H{'' if G else ','})")
 
 
 def _first(x: Float[Array, "*B T I"]) -> Float[Array, "T *B I"]:
