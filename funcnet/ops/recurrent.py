@@ -24,7 +24,7 @@ from .activations import sigmoid_bwd, tanh_bwd
 
 def _check(name: str, x: Array, w: Array, u: Array, b: Array, gates: tuple[int, ...], **states: Array) -> None:
     H = b.shape[-1] if b.ndim else None
-    wanted = (x.shape[-1:] + (*gates, H), (H, *gates, H), (*gates, H))
+    wanted = ((*x.shape[-1:], *gates, H), (H, *gates, H), (*gates, H))
     fits = x.ndim >= 2 and (w.shape, u.shape, b.shape) == wanted
     if not fits or any(state.shape != (*x.shape[:-2], H) for state in states.values()):
         got = ", ".join(f"{k} {v.shape}" for k, v in {"x": x, **states, "w": w, "u": u, "b": b}.items())
