@@ -37,6 +37,7 @@ from .layers import (
 )
 from .summary import summary
 from .training import accuracy, evaluate, fit, init_state, train_epoch, train_step, value_and_grad
+from .transformer import multi_head_attention, transformer_block
 from .types import Layer, Optimizer, Rule, ShapeError
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "log_softmax",
     "lstm",
     "models",
+    "multi_head_attention",
     "ops",
     "optimizers",
     "parallel",
@@ -88,5 +90,6 @@ __all__ = [
     "tanh",
     "train_epoch",
     "train_step",
+    "transformer_block",
     "value_and_grad",
 ]

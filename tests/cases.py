@@ -14,6 +14,7 @@ import funcnet
 from funcnet import ops
 from funcnet.ops.normalization import Population
 from funcnet.types import Layer, Rule
+from tests.trees import draw
 
 BATCHES = [(11,), (3, 5), (2, 3, 5)]  # with a last axis of 7: ranks 2 to 4
 
@@ -35,6 +36,11 @@ def x_only(batch):
 
 def logits_and_labels(batch):
     return 3 * normal(0, *batch, 7), np.random.default_rng(1).integers(7, size=batch)
+
+
+def linear_map_and_labels(batch):
+    """The last chunk of 4 rows is not full."""
+    return (normal(0, *batch, 5), normal(1, 7, 5), normal(2, 7)), np.random.default_rng(1).integers(7, size=batch)
 
 
 def logits_and_soft_labels(batch):
@@ -130,6 +136,7 @@ RULES = [
         "group_norm", ops.group_norm(3, 1e-3), lambda b: (normal(0, *b, 9), normal(1, 9), normal(2, 9)), long=True
     ),
     RuleCase("embedding", ops.embedding, table_and_tokens, long=True),
+    RuleCase("unembedding", ops.unembedding, lambda batch: (normal(0, *batch, 5), normal(1, 7, 5)), long=True),
     RuleCase("positions", ops.positions, lambda batch: (normal(0, *batch, 3, 7), normal(1, 5, 7))),
     RuleCase("rotary", ops.rotary(), lambda batch: (normal(0, *batch, 3, 7), np.array([2, 0, 9])), long=True),
     RuleCase("attention", ops.attention(causal=True), queries_keys_values, long=True),
@@ -162,6 +169,9 @@ RULES = [
         for e in (0.0, 0.1)
         for r in REDUCTIONS
     ),
+    RuleCase(
+        "linear_softmax_cross_entropy", ops.linear_softmax_cross_entropy(0.1, 4), linear_map_and_labels, long=True
+    ),
     *(
         RuleCase("sigmoid_binary_cross_entropy", ops.sigmoid_binary_cross_entropy(r), logits_and_soft_labels)
         for r in REDUCTIONS
@@ -179,6 +189,7 @@ class LayerCase(NamedTuple):
     long: bool = False  # as of a rule
 
 
+GPT = funcnet.models.GPTConfig(vocabulary=7, context=5, width=8, depth=2, heads=2, dropout_rate=0.2)
 SHAPES = [(7,), (3, 7), (2, 3, 7)]
 
 LAYERS = [
@@ -211,6 +222,19 @@ LAYERS = [
     LayerCase("embedding", funcnet.embedding(7, 5), (3,), 7, long=True),
     LayerCase("positions", funcnet.positions(5), (3, 7), long=True),
     *(LayerCase(name, getattr(funcnet, name)(4), (2, 3), long=True) for name in ("rnn", "lstm", "gru")),
+    LayerCase(
+        "multi_head_attention",
+        funcnet.multi_head_attention(4, key_heads=2, causal=True, rotary_base=100.0, block=2),
+        (3, 8),
+        long=True,
+    ),
+    LayerCase(
+        "transformer_block",
+        funcnet.transformer_block(funcnet.dense(4), funcnet.tanh()),
+        (3, 4),
+        long=True,
+    ),
+    LayerCase("gpt", funcnet.models.gpt(GPT), (4,), 7, long=True),
     LayerCase("serial", funcnet.serial(), (7,)),
     LayerCase("serial", funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(3)), (3, 7)),
     LayerCase("residual", funcnet.residual(funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(7))), (7,)),
@@ -219,14 +243,14 @@ LAYERS = [
     LayerCase(
         "parallel", funcnet.parallel(funcnet.dense(5), funcnet.relu(), funcnet.dense(3), merge="concatenate"), (3, 7)
     ),
-    LayerCase("mlp", funcnet.models.mlp((11, 5), 3, dropout_rate=0.2), (2, 7)),
+    LayerCase("mlp", funcnet.models.mlp((11, 5), 3, dropout_rate=0.2), (2, 7), long=True),
 ]
 
 
 def layer_args(case: LayerCase, training: bool):
-    """(params, x, key): every leaf of params drawn at random, so that no zero bias hides a mistake."""
-    params, _ = case.layer.init(jax.random.key(0), case.in_shape)
-    params = jax.tree.map(lambda leaf: leaf + 0.1 * normal(9, *leaf.shape).astype(leaf.dtype), params)
+    """(params, x, key): all leaves are drawn, so that no zero bias hides a mistake; above 0, as variances are."""
+    shapes = jax.eval_shape(lambda key: case.layer.init(key, case.in_shape)[0], jax.random.key(0))
+    params = jax.tree.map(lambda leaf: 0.4 * np.abs(leaf), draw(9, shapes))
     shape = (11, *case.in_shape)
     x = np.random.default_rng(1).integers(case.vocabulary, size=shape) if case.vocabulary else normal(1, *shape)
     return params, x, jax.random.key(2) if training else None

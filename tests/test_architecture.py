@@ -9,22 +9,16 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = [
-    "types", "progress", "idx", "data", "text", "initializers", "ops", "layers", "combinators", "calibration",
-    "summary", "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli", "__main__",
+    "types", "progress", "idx", "data", "text", "initializers", "ops", "layers", "combinators", "transformer",
+    "calibration", "summary", "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli",
+    "__main__",
 ]  # fmt: skip
 WITHIN = {
     "ops": [
-        "linear",
-        "activations",
-        "dropout",
-        "normalization",
-        "embedding",
-        "attention",
-        "recurrent",
-        "penalties",
+        "linear", "activations", "dropout", "normalization", "embedding", "attention", "recurrent", "penalties",
         "losses",
     ],
-    "ops/losses": ["reduction", "regression", "probabilities", "logits", "margins", "weighting"],
+    "ops/losses": ["reduction", "regression", "probabilities", "logits", "fused", "margins", "weighting"],
     "gradcheck": [
         "subject",
         "packing",
@@ -51,8 +45,8 @@ WITHIN = {
         "explaining",
         "checking",
     ],
-    "models": ["mlp"],
-}
+    "models": ["mlp", "gpt"],
+}  # fmt: skip
 
 
 def sources(folder):

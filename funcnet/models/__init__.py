@@ -1,5 +1,6 @@
 """Models: compositions of layers."""
 
+from .gpt import GPTConfig, generate, gpt
 from .mlp import mlp
 
-__all__ = ["mlp"]
+__all__ = ["GPTConfig", "generate", "gpt", "mlp"]

@@ -20,7 +20,7 @@ from .activations import (
 )
 from .attention import attention, flash_attention
 from .dropout import dropout
-from .embedding import embedding, positions, rotary
+from .embedding import embedding, positions, rotary, unembedding
 from .linear import dense, flatten
 from .losses import (
     binary_cross_entropy,
@@ -28,6 +28,7 @@ from .losses import (
     contrastive,
     huber,
     kl_divergence,
+    linear_softmax_cross_entropy,
     mean_absolute_error,
     mean_squared_error,
     sigmoid_binary_cross_entropy,
@@ -68,6 +69,7 @@ __all__ = [
     "l2",
     "layer_norm",
     "leaky_relu",
+    "linear_softmax_cross_entropy",
     "log_softmax",
     "lstm",
     "mean_absolute_error",
@@ -90,5 +92,6 @@ __all__ = [
     "swiglu",
     "tanh",
     "triplet",
+    "unembedding",
     "weighted",
 ]

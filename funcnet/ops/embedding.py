@@ -54,6 +54,37 @@ def embedding_bwd(residuals: EmbeddingResiduals, dy: Float[Array, "*B D"]) -> tu
 
 embedding = Rule(embedding_fwd, embedding_bwd)
 
+# ---------------------------------------------------------------- from features back to tokens
+
+
+class UnembeddingResiduals(NamedTuple):
+    x: Float[Array, "*B D"]
+    table: Float[Array, "V D"]
+
+
+def unembedding_fwd(
+    x: Float[Array, "*B D"], table: Float[Array, "V D"]
+) -> tuple[Float[Array, "*B V"], UnembeddingResiduals]:
+    """y = x tableᵀ: how much of each token's row there is in x, as logits (Press & Wolf 2017).
+
+    Raises ShapeError where the last axes of x and table differ.
+    """
+    if x.ndim < 1 or table.ndim != 2 or x.shape[-1] != table.shape[-1]:
+        raise ShapeError(f"unembedding got x {x.shape}, table {table.shape}; it wants x (*B, D), table (V, D)")
+    return x @ table.T, UnembeddingResiduals(x, table)
+
+
+def unembedding_bwd(
+    residuals: UnembeddingResiduals, dy: Float[Array, "*B V"]
+) -> tuple[Float[Array, "*B D"], Float[Array, "V D"]]:
+    """dx = dy table,  dtable = Σ_B dyᵀ x: the dense map's, for w = tableᵀ. Saves x and table."""
+    x, table = residuals
+    x_rows, dy_rows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    return dy @ table, dy_rows.T @ x_rows
+
+
+unembedding = Rule(unembedding_fwd, unembedding_bwd)
+
 # ---------------------------------------------------------------- learned positions
 
 

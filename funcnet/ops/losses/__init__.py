@@ -4,6 +4,7 @@ Every loss is a mean, a sum or nothing over its terms, by ``reduction``; ``dy`` 
 ``weighted`` gives the terms of any of them weights.
 """
 
+from .fused import linear_softmax_cross_entropy
 from .logits import sigmoid_binary_cross_entropy, softmax_cross_entropy, sparse_softmax_cross_entropy
 from .margins import contrastive, squared_hinge, triplet
 from .probabilities import (
@@ -21,6 +22,7 @@ __all__ = [
     "contrastive",
     "huber",
     "kl_divergence",
+    "linear_softmax_cross_entropy",
     "mean_absolute_error",
     "mean_squared_error",
     "sigmoid_binary_cross_entropy",
