@@ -19,6 +19,7 @@ GROUPS = {
         "digits",
     ),
     "The chapters that the notes planned": ("slopes", "computation_graph", "techniques", "vectorisation"),
+    "Networks of this decade": ("char_gpt",),
     "Derivations, right and wrong": ("known_mistakes", "benchmarks.gradient_checkers"),
     "Speed beside others": ("benchmarks.train_speed",),
 }
