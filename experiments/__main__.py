@@ -21,7 +21,7 @@ GROUPS = {
     "The chapters that the notes planned": ("slopes", "computation_graph", "techniques", "vectorisation"),
     "Networks of this decade": ("char_gpt",),
     "Derivations, right and wrong": ("known_mistakes", "benchmarks.gradient_checkers"),
-    "Speed beside others": ("benchmarks.train_speed",),
+    "Speed and memory beside others": ("benchmarks.train_speed", "benchmarks.memory"),
 }
 
 

@@ -98,7 +98,7 @@ def load(config: Config) -> text.Text:
 
 
 def network_config(config: Config) -> GPTConfig:
-    return GPTConfig(256, config.context, config.width, config.depth, config.heads)
+    return GPTConfig(256, config.context, config.width, config.depth, config.heads, rotary_base=10_000.0)
 
 
 # ---------------------------------------------------------------- bits per byte

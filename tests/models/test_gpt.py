@@ -1,0 +1,119 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcnet
+from funcnet import ops, optimizers
+from funcnet.models import GPTConfig, generate, gpt
+from funcnet.models.gpt import cached_logits, check_tokens, empty_cache
+from funcnet.types import ShapeError
+from tests.trees import assert_close, draw
+
+SMALL = GPTConfig(vocabulary=11, context=9, width=8, depth=2, heads=4, key_heads=2)
+TOKENS = np.random.default_rng(0).integers(11, size=(3, 8))
+
+
+def shapes_of(config):
+    return jax.eval_shape(lambda key: gpt(config).init(key, (2,))[0], jax.random.key(0))
+
+
+def drawn(config):
+    return jax.tree.map(jnp.asarray, draw(1, shapes_of(config)))
+
+
+def test_the_smallest_of_gpt_2_has_its_number_of_parameters():
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(GPTConfig()))) == 124_439_808
+
+
+def test_fused_with_its_loss_it_gives_the_same_loss_and_gradient():
+    """Also that the tied table has both its gradients: in the plain form jax.vjp said so, see tests/test_layers.py."""
+    params = drawn(SMALL)
+
+    @jax.jit
+    def both(params):
+        plain = gpt(SMALL), ops.sparse_softmax_cross_entropy(0.1)
+        fused = gpt(SMALL._replace(block=3), fused=True), ops.linear_softmax_cross_entropy(0.1, chunk=7)
+        return [funcnet.value_and_grad(*pair)(params, TOKENS, TOKENS, None) for pair in (plain, fused)]
+
+    expected, got = both(params)
+    assert_close(got, expected, 1e-10, 1e-12)
+
+
+@pytest.fixture(scope="module")
+def logits():
+    return jax.jit(lambda params: gpt(SMALL).fwd(params, TOKENS)[0])(drawn(SMALL))
+
+
+@pytest.mark.parametrize("config", [SMALL, SMALL._replace(rotary_base=100.0)], ids=["learned", "rotary"])
+def test_cached_logits_are_those_of_the_full_forward(config):
+    @jax.jit
+    def both(params):
+        first, cache = cached_logits(config, params, TOKENS[:, :5], empty_cache(config, 3, 9), 0)
+        second, _ = cached_logits(config, params, TOKENS[:, 5:], cache, 5)
+        return jnp.concatenate([first, second], axis=1), gpt(config).fwd(params, TOKENS)[0]
+
+    np.testing.assert_allclose(*both(drawn(config)), rtol=1e-11, atol=1e-12)
+
+
+def test_it_samples_what_the_model_thinks_likely(logits):
+    """Every row the same prompt: the draws are of one distribution, that of its two likeliest."""
+    prompt = np.repeat(TOKENS[:1, :3], 400, axis=0)
+    tokens = generate(SMALL, drawn(SMALL), prompt, 2, jax.random.key(1), temperature=2.0, top_k=2)
+    likeliest = np.argsort(logits[0, 2])[-2:]
+    low, high = logits[0, 2][likeliest]
+    assert tokens.shape == (400, 2)
+    assert set(np.unique(tokens[:, 0])) == set(likeliest.tolist())
+    assert np.mean(tokens[:, 0] == likeliest[1]) == pytest.approx(1 / (1 + np.exp((low - high) / 2)), abs=0.08)
+
+
+def test_training_teaches_it_to_count():
+    config = GPTConfig(vocabulary=5, context=6, width=16, depth=1, heads=2, rotary_base=100.0)
+    text = (np.arange(7)[None, :] + np.arange(40)[:, None]) % 5
+    net = gpt(config, fused=True)
+    params = jax.jit(lambda key: net.init(key, (6,))[0])(jax.random.key(0))
+    first, last = (params["blocks"]["feed_forward"][i]["w"].std() for i in (0, 2))
+    assert (float(first), float(last)) == pytest.approx((0.02, 0.02 / np.sqrt(2)), rel=0.1)  # as GPT-2 starts
+    setting = net, ops.linear_softmax_cross_entropy(), optimizers.adam(0.02)
+    state = funcnet.init_state(params, setting[-1], jax.random.key(1))
+    order = np.resize(np.arange(40), (40, 20))
+    state = jax.jit(funcnet.train_epoch(*setting))(state, (jnp.asarray(text[:, :-1]), jnp.asarray(text[:, 1:])), order)
+    prompt = np.array([[3, 4]])
+    assert generate(config, state.params, prompt, 4, jax.random.key(0), temperature=0).tolist() == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"heads": 3}, "heads that divide its width; got 2, 3 and 8"),
+        ({"heads": 4, "key_heads": 3}, "key_heads that divide them; got 4 and 3"),
+        ({"depth": 0}, "wants a depth"),
+        ({"vocabulary": 0}, "at least one token"),
+        ({"context": 0}, "at least one position"),
+    ],
+)
+def test_sizes_that_cannot_be(changed, message):
+    with pytest.raises(ValueError, match=message):
+        gpt(SMALL._replace(**changed))
+
+
+def test_more_than_the_context():
+    with pytest.raises(ShapeError, match=r"T at most the context of 9; got \('N', 10\)"):
+        gpt(SMALL).init(jax.random.key(0), (10,))
+    with pytest.raises(ShapeError, match=r"wants tokens \(N, T\).* got \('N', 2, 3\)"):
+        gpt(SMALL).fwd({}, np.zeros((1, 2, 3), int))
+    with pytest.raises(ValueError, match=r"the context of 9; got \(3, 8\) and 2"):
+        generate(SMALL, {}, TOKENS, 2, jax.random.key(0))
+
+
+def test_what_cannot_be_sampled():
+    for tokens, wrong in ((np.array([[3, 11]]), "11"), (np.array([[-1]]), "-1"), (np.array([[0.5]]), "0.5")):
+        with pytest.raises(ValueError, match=f"tokens are integers from 0 to 10; got {wrong}"):
+            generate(SMALL, {}, tokens, 1, jax.random.key(0))
+    check_tokens(TOKENS, 11)
+    for prompt in (np.zeros((1, 0), int), np.zeros(3, int)):
+        with pytest.raises(ValueError, match="at least one token"):
+            generate(SMALL, {}, prompt, 1, jax.random.key(0))
+    for settings in ({"temperature": -1.0}, {"top_k": 0}, {"top_k": 12}):
+        with pytest.raises(ValueError, match="temperature >= 0 and top_k from 1 to 11"):
+            generate(SMALL, {}, TOKENS, 1, jax.random.key(0), **settings)
