@@ -1,4 +1,4 @@
-"""GPT: a decoder-only transformer, pre-norm, with a tied embedding, and positions learned or rotary (Radford et al. 2019)."""
+"""GPT: a decoder-only transformer, pre-norm, with a tied embedding (Radford et al. 2019); positions may be rotary."""
 
 from __future__ import annotations
 
@@ -84,10 +84,9 @@ class GPTResiduals(NamedTuple):
 def gpt(config: GPTConfig, *, fused: bool = False) -> Layer:
     """Logits of the token that follows each: integers (T,) to (T, V), with T at most the context.
 
-    params ``{"tokens": {"table"}, "positions": {"table"}, "blocks": …, "norm": …}``, those of all blocks stacked; rotary
-    positions have none.
-    The table of tokens is the last product's too. With ``fused`` the layer leaves that product to the loss: it gives
-    (x, table), which ``ops.linear_softmax_cross_entropy`` takes, and so nothing of the size of the logits is held.
+    params ``{"tokens": {"table"}, "positions": {"table"}, "blocks": …, "norm": …}``, those of all blocks stacked.
+    Rotary positions have none. The table of tokens is the last product's too, which ``fused`` leaves to the loss: it
+    gives (x, table), which ``ops.linear_softmax_cross_entropy`` takes, and nothing of the size of the logits is held.
 
     A token outside [0, V) gives NaN, as no value can raise under jit; ``check_tokens`` says it before. Raises
     ValueError for sizes that cannot be, and ShapeError for tokens that are no integers (N, T), T at most the context.
