@@ -6,6 +6,7 @@ Layers and combinators are exported here; rules live in ``funcnet.ops``, data se
 from . import initializers, models, ops, optimizers, schedules
 from .calibration import calibrate
 from .combinators import parallel, repeat, residual, serial
+from .convolutional import average_pool, conv2d, conv2d_transpose, global_average_pool, max_pool
 from .layers import (
     batch_norm,
     dense,
@@ -46,8 +47,11 @@ __all__ = [
     "Rule",
     "ShapeError",
     "accuracy",
+    "average_pool",
     "batch_norm",
     "calibrate",
+    "conv2d",
+    "conv2d_transpose",
     "dense",
     "dropout",
     "elu",
@@ -58,6 +62,7 @@ __all__ = [
     "geglu",
     "gelu",
     "gelu_tanh",
+    "global_average_pool",
     "glu",
     "group_norm",
     "gru",
@@ -67,6 +72,7 @@ __all__ = [
     "leaky_relu",
     "log_softmax",
     "lstm",
+    "max_pool",
     "models",
     "multi_head_attention",
     "ops",

@@ -109,6 +109,19 @@ def parameters(batch):
     return (({"w": normal(0, *batch, 7), "b": normal(1, 7)}, {"table": normal(2, 3, 5), "gamma": normal(3, 5)}, {}),)
 
 
+def image(batch):
+    return (normal(0, len(batch) + 1, 7, 6, 4),)  # small: the sizes of a window are what matters
+
+
+def image_and_kernel(*kernel, bias=True):
+    """An image of 4 channels, and a kernel and a bias for it."""
+
+    def args(batch):
+        return (*image(batch), normal(1, *kernel), *((normal(2, kernel[-1]),) if bias else ()))
+
+    return args
+
+
 REDUCTIONS = ("mean", "sum", "none")
 
 RULES = [
@@ -176,6 +189,19 @@ RULES = [
         RuleCase("sigmoid_binary_cross_entropy", ops.sigmoid_binary_cross_entropy(r), logits_and_soft_labels)
         for r in REDUCTIONS
     ),
+    RuleCase("conv2d", ops.conv2d(), image_and_kernel(2, 2, 4, 5)),
+    RuleCase(
+        "conv2d", ops.conv2d((2, 3), ((2, 0), (1, 3)), (1, 2), groups=2), image_and_kernel(2, 2, 2, 6, bias=False)
+    ),
+    RuleCase("conv2d_transpose", ops.conv2d_transpose(2), image_and_kernel(2, 2, 4, 5)),
+    RuleCase(
+        "conv2d_transpose",
+        ops.conv2d_transpose((1, 3), ((1, 0), (0, 2)), (2, 1), groups=2),
+        image_and_kernel(1, 2, 2, 6, bias=False),
+    ),
+    RuleCase("max_pool", ops.max_pool(2, (2, 1), "SAME"), image),
+    RuleCase("average_pool", ops.average_pool(2, (2, 1), "SAME"), image),
+    RuleCase("global_average_pool", ops.global_average_pool, image),
     RuleCase("l1", ops.l1(0.3), parameters),
     RuleCase("l2", ops.l2(0.3), parameters),
 ]
@@ -235,6 +261,12 @@ LAYERS = [
         long=True,
     ),
     LayerCase("gpt", funcnet.models.gpt(GPT), (4,), 7, long=True),
+    LayerCase("conv2d", funcnet.conv2d(6, (2, 1), stride=2, groups=2), (5, 7, 4)),
+    LayerCase("conv2d", funcnet.conv2d(5, 2, padding="VALID", bias=False), (5, 7, 3)),
+    LayerCase("conv2d_transpose", funcnet.conv2d_transpose(6, (1, 2), stride=2, groups=2), (3, 4, 2)),
+    LayerCase("max_pool", funcnet.max_pool(), (5, 7, 3)),
+    LayerCase("average_pool", funcnet.average_pool(2, 1, "SAME"), (5, 7, 3)),
+    LayerCase("global_average_pool", funcnet.global_average_pool(), (5, 7, 3)),
     LayerCase("serial", funcnet.serial(), (7,)),
     LayerCase("serial", funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(3)), (3, 7)),
     LayerCase("residual", funcnet.residual(funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(7))), (7,)),

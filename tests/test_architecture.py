@@ -9,13 +9,23 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = [
-    "types", "progress", "idx", "data", "text", "initializers", "ops", "layers", "combinators", "transformer",
-    "calibration", "summary", "schedules", "optimizers", "training", "models", "gradcheck", "discovery", "cli",
-    "__main__",
+    "types", "progress", "idx", "data", "text", "initializers", "ops", "layers", "convolutional", "combinators",
+    "transformer", "calibration", "summary", "schedules", "optimizers", "training", "models", "gradcheck", "discovery",
+    "cli", "__main__",
 ]  # fmt: skip
 WITHIN = {
     "ops": [
-        "linear", "activations", "dropout", "normalization", "embedding", "attention", "recurrent", "penalties",
+        "linear",
+        "activations",
+        "dropout",
+        "normalization",
+        "embedding",
+        "attention",
+        "windows",
+        "convolution",
+        "pooling",
+        "recurrent",
+        "penalties",
         "losses",
     ],
     "ops/losses": ["reduction", "regression", "probabilities", "logits", "fused", "margins", "weighting"],
@@ -46,7 +56,7 @@ WITHIN = {
         "checking",
     ],
     "models": ["mlp", "gpt"],
-}  # fmt: skip
+}
 
 
 def sources(folder):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import kinks, reference
-from .compiled import cotangent_name, hand, jitted, shape_of_y
+from .compiled import begun, cotangent_name, hand, shape_of_y
 from .decision import Malformed
 from .inputs import Draw
 from .packing import Packed, pack
@@ -69,6 +69,7 @@ def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Colle
     named = jnp.dtype(dtype).name
     try:
         case = _case(subject, draw, dtype)
+        compiled = {"jit": _jitted(case), "vmap": _mapped(case)}
         try:
             eager = _eager(case)
         except Malformed as malformed:
@@ -85,9 +86,9 @@ def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Colle
         return Arithmetic([], [], [], {}, [], [doubt])
     results = {"eager": eager}
     compiler: list[Finding] = []
-    for mode, compiled in (("jit", _jitted), ("vmap", _mapped)):
+    for mode, run in compiled.items():
         try:
-            results[mode] = compiled(case)
+            results[mode] = run()
         except Exception as error:
             notes.append(f"could not be run under {mode} in {named}: {_said(error)}")
             continue
@@ -108,7 +109,8 @@ def rows_disagree(subject: Subject, draw: Draw, dtype: Any, but: Collection[str]
     """Whether jit changes the result on a draw with very many rows: some faults of compilers begin there."""
     with _as_users_have_it(dtype):
         case = _case(subject, draw, dtype)
-        return _disagreements(case, _less(_eager(case), but), _jitted(case), "jit")
+        compiled = _jitted(case)
+        return _disagreements(case, _less(_eager(case), but), compiled(), "jit")
 
 
 def _case(subject: Subject, draw: Draw, dtype: Any) -> _Case:
@@ -132,15 +134,17 @@ def _eager(case: _Case) -> dict[str, np.ndarray]:
     return _numpy(case.run(*case.packed.arrays))
 
 
-def _jitted(case: _Case) -> dict[str, np.ndarray]:
-    return _numpy(jitted(case.run, case.packed.arrays))
+def _jitted(case: _Case) -> Callable[[], dict[str, np.ndarray]]:
+    run = begun(case.run, case.packed.arrays)
+    return lambda: _numpy(run())
 
 
-def _mapped(case: _Case) -> dict[str, np.ndarray]:
+def _mapped(case: _Case) -> Callable[[], dict[str, np.ndarray]]:
     """Under vmap, the same twice: beside itself a row must come out as alone."""
     arrays, axes = case.packed.arrays, case.packed.floats()
     twice = [np.stack([leaf, leaf]) if axis == 0 else leaf for leaf, axis in zip(arrays, axes, strict=True)]
-    return {name: leaf[0] for name, leaf in _numpy(jitted(case.run, twice, axes)).items()}
+    run = begun(case.run, twice, axes)
+    return lambda: {name: leaf[0] for name, leaf in _numpy(run()).items()}
 
 
 def _reference(subject: Subject, case: _Case) -> dict[str, np.ndarray]:

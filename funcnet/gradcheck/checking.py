@@ -64,8 +64,10 @@ def check(
         report = report.but(worst=_worst(subject, probes))
         if not all(p.agrees for p in probes):
             report = dataclasses.replace(report, elements=_worst_elements(subject, probes))
-        if doubts := _doubts(subject, probes, subject is not as_given):
-            return report.but("inconclusive", notes=doubts)
+        doubts, notes = _doubts(subject, probes, subject is not as_given)
+        report = report.but(notes=[*doubts, *notes])
+        if doubts:
+            return report.but("inconclusive")
         laws = _before_laws(subject, probes, laws)
         if findings := laws + _explained(subject, probes, {(f.argument, f.leaf) for f in laws}):
             return report.but("wrong", findings)
@@ -90,11 +92,12 @@ def _probed(subject: Subject, draws: list[Draw], quick: bool) -> tuple[list[Prob
     probes = [_probe(subject, draws[0])]
     if draws[0].domain == "given arrays" and not probes[0].agrees:
         probes = [kinks.excuse(subject, probes[0])]
+    begun = [] if quick or not probes[0].agrees else [(draw, compiled_probe(subject, draw)) for draw in draws[1:]]
     laws = decision.law_findings(subject, probes[0])
     if not probes[0].agrees:
         return probes + [_probe(subject, draw) for draw in draws[1:2]], laws
-    for draw in () if quick else draws[1:]:
-        probes.append(compiled_probe(subject, draw, probes[0].vanished) or _probe(subject, draw))
+    for draw, compared in begun:
+        probes.append(compared(probes[0].vanished) or _probe(subject, draw))
         if not probes[-1].agrees:
             break  # what fails at size 1 alone says little of what fails at every size
     return probes, laws
@@ -119,7 +122,12 @@ def _beyond_the_derivation(
 
     The arithmetic is that of ``as_given``; what computes in float32 has none in float64.
     """
-    first = given.draws[0]
+    first, rows = given.draws[0], given.rows
+    # of a while loop the reference takes a run for each element: too many with very many rows
+    loops = "while" in reference.primitives(*reference.of_floats(subject.primal, first.args))
+    if rows and (not dtypes or arithmetic.too_large(as_given, rows, dtypes[0])):
+        rows = None
+    at_rows = compiled_probe(subject, rows) if rows and not loops else lambda vanished: None
     leaves, vanished = float_leaves(first.args), probes[0].vanished
     zero = {cotangent_name(subject, leaves[i]) for i in vanished}
     at_kinks, conventions = kinks.kink_findings(subject, first, vanished)
@@ -131,16 +139,11 @@ def _beyond_the_derivation(
         [item for one in judged.values() for item in getattr(one, field)]
         for field in ("malformed", "imprecise", "compiler", "notes", "doubts")
     )
-    runs = dtypes and "jit" in judged[jnp.dtype(dtypes[0]).name].ulps
-    if (
-        given.rows
-        and runs
-        and not arithmetic.too_large(as_given, given.rows, dtypes[0])
-        and survives(subject, given.rows)
-    ):
-        malformed += _at_many_rows(subject, given, vanished)
-        compiler += arithmetic.rows_disagree(as_given, given.rows, dtypes[0], zero)
-        report = report.but(probes=(f"{sizes_of(given.rows)}, and under jit in {jnp.dtype(dtypes[0]).name}",))
+    seen = at_rows(vanished)
+    if rows and "jit" in judged[jnp.dtype(dtypes[0]).name].ulps and (seen or survives(subject, rows)):
+        malformed += [] if seen or loops else _at_many_rows(subject, given, rows, vanished)
+        compiler += arithmetic.rows_disagree(as_given, rows, dtypes[0], zero)
+        report = report.but(probes=(f"{sizes_of(rows)}, and under jit in {jnp.dtype(dtypes[0]).name}",))
     adequate = adequacy.adequacy(subject, probes)
     nothing = [f"{name} is zero by cancellation, and only rounding is left to compare" for name in sorted(zero)]
     missed = [f"the probes would not have seen {mutant}" for mutant in adequate.survivors]
@@ -158,20 +161,15 @@ def _beyond_the_derivation(
     return report.but("inconclusive", notes=doubts) if doubts else report
 
 
-def _at_many_rows(subject: Subject, given: Inputs, vanished: frozenset[int]) -> list[Finding]:
+def _at_many_rows(subject: Subject, given: Inputs, rows: Draw, vanished: frozenset[int]) -> list[Finding]:
     """What is wrong with very many rows alone. No path is sought: arrays of that size are too much for it."""
-    assert given.rows is not None
-    if "while" in reference.primitives(*reference.of_floats(subject.primal, given.draws[0].args)):
-        return []  # its reference takes a run for each element
-    if compiled_probe(subject, given.rows, vanished):
-        return []
     try:
-        p = decision.probe(subject, given.rows, cotangents=1)
+        p = decision.probe(subject, rows, cotangents=1)
     except Malformed as malformed:
         return malformed.findings
     if not all(np.isfinite(ref).all() for ref in p.refs[0]):
         return []
-    text = f"is right at {'; '.join(sizes_of(d) for d in given.draws)}, and wrong at {sizes_of(given.rows)}: {{}}"
+    text = f"is right at {'; '.join(sizes_of(d) for d in given.draws)}, and wrong at {sizes_of(rows)}: {{}}"
     return [
         Finding(subject.arguments[leaf.argument], leaf.path, "unexplained", text.format(_off(got, ref)))
         for i, (leaf, got, ref) in enumerate(zip(float_leaves(p.draw.args), p.gots[0], p.refs[0], strict=True))
@@ -223,28 +221,34 @@ def _worst_elements(subject: Subject, probes: Sequence[Probe], count: int = 3) -
     return tuple(found)
 
 
-def _doubts(subject: Subject, probes: Sequence[Probe], is_widened: bool) -> list[str]:
-    """Why the reference cannot be trusted: it disagrees with differences, or it is not finite."""
+def _doubts(subject: Subject, probes: Sequence[Probe], is_widened: bool) -> tuple[list[str], list[str]]:
+    """Why the reference cannot be trusted: it disagrees with differences, or it is not finite; and notes."""
     p = probes[0]
     if not all(np.isfinite(ref).all() for probe in probes for row in probe.refs for ref in row):
-        return ["the reference, jax.vjp of the forward, is not finite here"]
+        return ["the reference, jax.vjp of the forward, is not finite here"], []
     if invisible := _below_sight(subject, p):
-        return invisible
+        return invisible, []
     if not is_widened and (rounded := _rounded_constants(subject, p)):
-        return rounded
+        return rounded, []
+    notes = []
     audits = reference.audit(subject.primal, p.draw.args, p.dys[0], p.refs[0])
     if any(a.disagree for a in audits):  # perhaps it straddled a kink that the point itself lies on
         smooth = kinks.smooth_directions(subject, p.draw.args, p.dys[0])
         if smooth is not None:
             audits = reference.audit(subject.primal, p.draw.args, p.dys[0], p.refs[0], smooth)
+    if any(a.disagree for a in audits):
+        held = reference.audit(subject.primal, p.draw.args, p.dys[0], p.refs[0], hold_stops=True)
+        if not any(a.disagree for a in held):
+            audits, notes = held, ["judged as jax.grad does: what stop_gradient hides is held fixed"]
     inside = reference.custom_derivatives(*reference.of_floats(subject.primal, p.draw.args))
     suspect = f"; the forward calls {', '.join(inside)}, whose own derivative may be wrong" if inside else ""
-    return [
+    doubts = [
         f"for {subject.arguments[leaf.argument]}{leaf.path} autodiff says {a.autodiff:.6g} along a random direction, "
         f"and differences {a.slope:.6g} ± {a.uncertainty:.1g}: the reference itself is in doubt" + suspect
         for leaf, a in zip(float_leaves(p.draw.args), audits, strict=True)
         if a.disagree
     ]
+    return doubts, notes
 
 
 def _before_laws(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> list[Finding]:

@@ -165,11 +165,12 @@ def law_findings(subject: Subject, p: Probe) -> list[Finding]:
     def run(dy):
         return run_backward(subject, p.draw.args, p.residuals, dy)
 
-    def scaled(dy, factor):
-        return jax.tree.map(lambda leaf: factor * leaf if leaf.dtype != jax.dtypes.float0 else leaf, dy)
+    def plus(a, b, factor=1.0):
+        """a + factor·b, by numpy, as JAX would compile it."""
+        return jax.tree.map(lambda u, v: jax.device_put(np.add(u, factor * np.asarray(v))) if is_float(u) else u, a, b)
 
-    def plus(a, b):
-        return jax.tree.map(lambda u, v: u + v if u.dtype != jax.dtypes.float0 else u, a, b)
+    def scaled(dy, factor):
+        return plus(dy, dy, factor - 1)
 
     again = run(p.dys[0])
     pairs = enumerate(zip(again, p.gots[0], strict=True))

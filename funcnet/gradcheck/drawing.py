@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..types import Layer
-from .compiled import jitted, value
+from .compiled import HASTE, begun, value
 from .inputs import DOMAINS, Draw, draws, finite, many_rows, specs_of
 from .packing import pack
 from .settings import Settings, arrays_of
@@ -89,7 +89,7 @@ def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
     run = value(subject, packed.form)
     try:
         try:
-            y = jitted(run, packed.arrays) if compiled else run(*packed.arrays)
+            y = begun(run, packed.arrays, options=HASTE)() if compiled else run(*packed.arrays)
         except jax.errors.JAXTypeError:  # it looks at values
             y = run(*packed.arrays)
     except InputError:

@@ -229,4 +229,4 @@ def _floats(shape: tuple[int, ...], rng: np.random.Generator, domain: str) -> np
 def finite(tree: Any) -> bool:
     """Whether every float in a pytree is finite."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
-    return all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
+    return all(bool(np.isfinite(np.asarray(leaf)).all()) for leaf in leaves)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import reference
-from .compiled import cotangent_name, program, truth
+from .compiled import HASTE, cotangent_name, program, truth
 from .decision import Malformed, Probe, allowed_error, run_backward
 from .inputs import Draw, finite
 from .packing import pack
@@ -87,7 +87,6 @@ def _compiled_slopes(
     programs: dict[Any, Any], subject: Subject, args: tuple[Any, ...], dy: Any, points: list[list[np.ndarray]]
 ) -> list[list[np.ndarray]]:
     """The same, all at once."""
-    leaves = float_leaves(args)
     packed = pack((args, dy))
     moved = iter(
         [*zip(*points, strict=True), *([leaf] * len(points) for leaf in jax.tree.leaves(dy) if is_float(leaf))]
@@ -95,9 +94,10 @@ def _compiled_slopes(
     stacked = [np.stack(next(moved)) if is_float(array) else array for array in packed.arrays]
     key = packed.form, tuple(np.shape(array) for array in stacked)
     if key not in programs:
-        programs[key] = program(truth(subject, packed.form), stacked, packed.floats())
+        programs[key] = program(truth(subject, packed.form), stacked, packed.floats(), HASTE)
     found = programs[key](*stacked)
-    return [[np.asarray(found[cotangent_name(subject, leaf)][k]) for leaf in leaves] for k in range(len(points))]
+    slopes = [np.asarray(found[cotangent_name(subject, leaf)]) for leaf in float_leaves(args)]
+    return [list(at_point) for at_point in zip(*slopes, strict=True)]
 
 
 def _hull_of(found: list[list[np.ndarray]], above: list[np.ndarray], below: list[np.ndarray], unit: float) -> Hull:

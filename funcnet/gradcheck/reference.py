@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .program import traced_once
+from .program import Hooks, Traced, evaluate, program_of, traced_once
 from .subject import InputError, first_line, is_float
 
 EPS = float(np.finfo(np.float64).eps)
@@ -146,7 +146,10 @@ def movement(
     moved = [np.zeros_like(leaf) for leaf in ref]
     for nudge, sign in itertools.product(range(nudges), (1, -1)):
         rng = np.random.default_rng(7 + nudge)
-        nudged = [leaf * (1 + sign * EPS * rng.choice([-1, 1], size=np.shape(leaf))) for leaf in floats]
+        nudged = [
+            jax.device_put(np.asarray(leaf * (1 + sign * EPS * rng.choice([-1, 1], size=leaf.shape))))
+            for leaf in map(np.asarray, floats)
+        ]
         _, pullback = vjp(f, *nudged)
         for i, leaf in enumerate(pullback(dy)):
             with np.errstate(invalid="ignore"):  # infinite at inputs that were infinite in a narrow dtype
@@ -160,9 +163,26 @@ def draw_cotangent(y: Any, rng: np.random.Generator) -> Any:
     def leaf(part):
         if not is_float(part):
             return np.zeros(np.shape(part), jax.dtypes.float0)
-        return jnp.asarray(rng.normal(size=np.shape(part)), part.dtype)
+        return jax.device_put(np.asarray(rng.normal(size=np.shape(part))).astype(part.dtype))
 
     return jax.tree.map(leaf, y)
+
+
+def with_stops_held(f: Callable[..., Any], floats: list[Any]) -> Callable[..., Any] | None:
+    """``f`` with what ``stop_gradient`` hides held as it is here: the function that autodiff differentiates.
+
+    None where it hides nothing, or only inside a loop.
+    """
+    if not isinstance(f, Traced):
+        return None
+    program = program_of(f, floats, None, inline_custom=True)
+    stopped = {value for step in program.steps if step.primitive == "stop_gradient" for value in step.outs}
+    if not stopped:
+        return None
+    here: dict[int, Any] = {}
+    evaluate(program, floats, Hooks(result=lambda value, env: here.setdefault(value, env[value])))
+    kept = Hooks(result=lambda value, env: here[value] if value in stopped else env[value])
+    return lambda *moved: jax.tree.unflatten(f.structure, evaluate(program, moved, kept))
 
 
 class Audit(NamedTuple):
@@ -185,12 +205,15 @@ def audit(
     dy: Any,
     ref: list[np.ndarray],
     along_these: list[np.ndarray] | None = None,
+    hold_stops: bool = False,
 ) -> list[Audit]:
     """⟨dy, y⟩ differentiated along one random direction per leaf, by Ridders' extrapolation, beside the reference.
 
     ``along_these``: for each leaf the elements that may move, as 0 and 1; the others are at kinks.
+    ``hold_stops``: see ``with_stops_held``.
     """
     f, floats = of_floats(primal, args)
+    f = (with_stops_held(f, floats) if hold_stops else None) or f
 
     def inner(y) -> float:
         pairs = zip(jax.tree.leaves(dy), jax.tree.leaves(y), strict=True)
@@ -204,7 +227,7 @@ def audit(
 
         def along(t: float, i: int = i, direction: np.ndarray = direction) -> float:
             moved = list(floats)
-            moved[i] = floats[i] + t * direction
+            moved[i] = jax.device_put(np.asarray(np.asarray(floats[i]) + t * direction))
             return inner(f(*moved))
 
         slope, uncertainty = ridders(along, 0.02)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import CustomVJPPrimal
 
 from ..types import Layer
@@ -164,8 +165,11 @@ def has_cotangent(arg: Any) -> bool:
 
 
 def cast(tree: Any, dtype: Any) -> Any:
-    """``tree`` with its float leaves in ``dtype``."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if is_float(leaf) else leaf, tree)
+    """``tree`` with its float leaves in ``dtype``; by numpy, as JAX would compile each conversion."""
+    with np.errstate(over="ignore"):
+        return jax.tree.map(
+            lambda leaf: jax.device_put(np.asarray(leaf).astype(dtype)) if is_float(leaf) else leaf, tree
+        )
 
 
 def custom_vjp_of(f: Any) -> Any:

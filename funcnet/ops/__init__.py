@@ -19,6 +19,7 @@ from .activations import (
     tanh,
 )
 from .attention import attention, flash_attention
+from .convolution import conv2d, conv2d_transpose
 from .dropout import dropout
 from .embedding import embedding, positions, rotary, unembedding
 from .linear import dense, flatten
@@ -41,15 +42,19 @@ from .losses import (
 )
 from .normalization import batch_norm, batch_norm_inference, group_norm, layer_norm, rms_norm
 from .penalties import l1, l2
+from .pooling import average_pool, global_average_pool, max_pool
 from .recurrent import gru, lstm, rnn
 
 __all__ = [
     "attention",
+    "average_pool",
     "batch_norm",
     "batch_norm_inference",
     "binary_cross_entropy",
     "categorical_cross_entropy",
     "contrastive",
+    "conv2d",
+    "conv2d_transpose",
     "dense",
     "dropout",
     "elu",
@@ -60,6 +65,7 @@ __all__ = [
     "geglu",
     "gelu",
     "gelu_tanh",
+    "global_average_pool",
     "glu",
     "group_norm",
     "gru",
@@ -72,6 +78,7 @@ __all__ = [
     "linear_softmax_cross_entropy",
     "log_softmax",
     "lstm",
+    "max_pool",
     "mean_absolute_error",
     "mean_squared_error",
     "positions",

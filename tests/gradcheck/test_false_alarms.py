@@ -144,6 +144,16 @@ def widened_loss(x: Float[Array, "N"]):
     return (x.astype(jnp.float32) ** 2).mean(), x
 
 
+def rounded(x: Float[Array, "N D"]):
+    """A straight-through estimator."""
+    return x + lax.stop_gradient(jnp.round(x) - x), None
+
+
+def codebook_loss(x: Float[Array, "N D"], codes: Float[Array, "N D"]):
+    to_codes = x - lax.stop_gradient(codes)
+    return to_codes**2 + 0.25 * (lax.stop_gradient(x) - codes) ** 2, to_codes
+
+
 def kept_dtype(x: Float[Array, "N"]):
     return 2 * x, ("a string", x.shape, jnp.float32)
 
@@ -159,6 +169,8 @@ ODD = {
     "no zeros": (of_no_zeros, lambda x, dy: (-dy / x**2,)),
     "overflow after many steps": (recurrence, recurrence_bwd),
     "a Python loop over blocks": (in_blocks, lambda x, dy: (jnp.cos(x) * dy,)),
+    "straight through": (rounded, lambda residuals, dy: (dy,)),
+    "a codebook": (codebook_loss, lambda difference, dy: (2 * difference * dy, -0.5 * difference * dy)),
     "float32 whatever is given": (
         widened_loss,
         lambda x, dy: ((2 * x.astype(jnp.float32) * dy / x.size).astype(x.dtype),),
@@ -171,6 +183,12 @@ ODD = {
 def test_odd_code_that_is_right_is_correct(name):
     with jax.numpy_dtype_promotion("standard"):
         assert gradcheck.check(Rule(*ODD[name]), seed=1).verdict == "correct"
+
+
+def test_what_stop_gradient_hides_is_held_fixed():
+    report = gradcheck.check(Rule(rounded, lambda residuals, dy: (2 * dy,)), quick=True)
+    assert (report.verdict, report.findings[0].mistake) == ("wrong", "counted-twice")
+    assert any("stop_gradient" in note for note in report.notes)
 
 
 def test_a_while_loop_is_not_taken_out_of_its_domain():
