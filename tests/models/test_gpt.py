@@ -80,6 +80,12 @@ def test_training_teaches_it_to_count():
     state = jax.jit(funcnet.train_epoch(*setting))(state, (jnp.asarray(text[:, :-1]), jnp.asarray(text[:, 1:])), order)
     prompt = np.array([[3, 4]])
     assert generate(config, state.params, prompt, 4, jax.random.key(0), temperature=0).tolist() == [[0, 1, 2, 3]]
+    # and where positions matter more than tokens, it is the likeliest after all that came before
+    params = drawn(config)
+    params["positions"]["table"] *= 5
+    tokens = np.concatenate([prompt, generate(config, params, prompt, 4, jax.random.key(0), temperature=0)], axis=1)
+    logits = jax.jit(gpt(config).fwd)(params, tokens[:, :-1])[0]
+    assert np.array_equal(tokens[:, 2:], logits[:, 1:].argmax(axis=-1))
 
 
 @pytest.mark.parametrize(

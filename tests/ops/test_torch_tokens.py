@@ -24,6 +24,9 @@ MASK = np.random.default_rng(0).random((2, 1, 5, 7)) < 0.7
 MASK[..., 0] = True  # of a query that sees nothing PyTorch makes NaN
 
 CASES = {
+    "unembedding": (ops.unembedding, (normal(0, 3, 5), normal(1, 7, 5)), lambda f, x, table: f.linear(x, table)),
+    "gelu_tanh": (ops.gelu_tanh, (3 * normal(0, 3, 7),), lambda f, x: f.gelu(x, approximate="tanh")),
+    "swiglu": (ops.swiglu, (normal(0, 3, 7), normal(1, 3, 7)), lambda f, a, g: a * f.silu(g)),
     "embedding": (
         ops.embedding, (normal(0, 7, 5), np.array([[3, 1, 3], [0, 3, 6]])),
         lambda f, table, tokens: f.embedding(tokens, table),
