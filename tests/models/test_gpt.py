@@ -68,7 +68,7 @@ def test_it_samples_what_the_model_thinks_likely(logits):
 
 
 def test_training_teaches_it_to_count():
-    config = GPTConfig(vocabulary=5, context=6, width=16, depth=1, heads=2, rotary_base=100.0)
+    config = GPTConfig(vocabulary=5, context=6, width=16, depth=1, heads=2)
     text = (np.arange(7)[None, :] + np.arange(40)[:, None]) % 5
     net = gpt(config, fused=True)
     params = jax.jit(lambda key: net.init(key, (6,))[0])(jax.random.key(0))
