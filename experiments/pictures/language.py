@@ -28,7 +28,7 @@ def draw(
     shades = _text(right, text, surprise)
     figure.colorbar(shades, ax=right, label="bits that this byte cost: −log₂ p", fraction=0.03, pad=0.01)
     beaten = [name for name, value in sorted(baselines.items(), key=lambda item: item[1]) if value > learned]
-    says = f"fewer than the {beaten[0]} model’s {baselines[beaten[0]]:.3f}" if beaten else "no fewer than any baseline"
+    says = f"fewer than {beaten[0]} with {baselines[beaten[0]]:.3f}" if beaten else "no fewer than any baseline"
     figure.suptitle(f"A GPT with gradients by hand: {learned:.3f} bits per byte, {says}", fontsize=14)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -48,7 +48,7 @@ def _times_bwd(
 ) -> tuple[Float[Array, "*B I"], Float[Array, "I *G H"]]:
     """dx = dy wᵀ summed over the gates, dw = Σ_B xᵀ dy: as of ``dense``."""
     rows = dy.reshape(-1, w[0].size).astype(w.dtype)
-    dw = jnp.matmul(x.reshape(-1, len(w)).T, rows, preferred_element_type=at_least_float32(w.dtype))
+    dw = jnp.matmul(x.astype(w.dtype).reshape(-1, len(w)).T, rows, preferred_element_type=at_least_float32(w.dtype))
     return _through(w, dy).astype(x.dtype), dw.reshape(w.shape).astype(w.dtype)
 
 
@@ -235,7 +235,6 @@ class GRUResiduals(NamedTuple):
     w: Float[Array, "I 3 H"]
     u: Float[Array, "H 3 H"]
     b: Float[Array, "3 H"]
-    y: Float[Array, "*B T H"]
     h: Float[Array, "T *B H"]
     z: Float[Array, "T *B 3 H"]
     m: Float[Array, "T *B H"]
@@ -271,7 +270,7 @@ def gru_fwd(
 
     h, (states, z, m) = lax.scan(step, h0.astype(a.dtype), a)
     y = jnp.moveaxis(states, 0, -2).astype(x.dtype)
-    return (y, h.astype(h0.dtype)), GRUResiduals(x, h0, w, u, b, y, states, z, m)
+    return (y, h.astype(h0.dtype)), GRUResiduals(x, h0, w, u, b, states, z, m)
 
 
 def gru_bwd(
@@ -291,9 +290,9 @@ def gru_bwd(
     dx_t = dz_t wᵀ,  dw = Σ_t x_tᵀ dz_t,  db = Σ_t dz_t;  du = Σ_t h_{t−1}ᵀ (dz_r, dz_s, dm)_t,  dc = Σ_t dm_t.
 
     r scales what the state gives to n, so that u and c get r dz_n where w and b get dz_n. 1 − s is σ(−z_s), exact where
-    s rounds to 1. All factors of dh are known before the scan. Saves z, m and the states, as they were and as y.
+    s rounds to 1. All factors of dh are known before the scan. Saves z, m and the states.
     """
-    x, h0, w, u, b, y, h, z, m = residuals
+    x, h0, w, u, b, h, z, m = residuals
     dys, dh = dy
     zr, zs, zn = (z[..., gate, :] for gate in range(3))
     r = sigmoid(zr)
@@ -312,7 +311,7 @@ def gru_bwd(
     dh0, dz = lax.scan(step, dh.astype(z.dtype), parts, reverse=True)
     dm = dz[..., 2, :] * r
     dx, dw = _times_bwd(_first(x), w, dz)
-    _, du = _times_bwd(_before(h0, _first(y)), u, dz.at[..., 2, :].set(dm))
+    _, du = _times_bwd(_before(h0, h), u, dz.at[..., 2, :].set(dm))
     return jnp.moveaxis(dx, 0, -2), dh0.astype(h0.dtype), dw, du, _sum(dz, b), _sum(dm, b[0])
 
 
