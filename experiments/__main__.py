@@ -4,7 +4,8 @@ import ast
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "pictures", "mistakes", "examples"}  # modules and packages
+# modules and packages that are shared
+NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "ngrams", "pictures", "mistakes", "examples"}
 
 # Every experiment stands in one group, in the order to read them in.
 GROUPS = {
@@ -18,7 +19,7 @@ GROUPS = {
         "digits",
     ),
     "The chapters that the notes planned": ("slopes", "computation_graph", "techniques", "vectorisation"),
-    "Beyond dense layers": ("mnist_cnn",),
+    "Beyond dense layers": ("mnist_cnn", "char_gpt"),
     "Derivations, right and wrong": ("known_mistakes", "benchmarks.gradient_checkers"),
     "Speed and memory beside others": ("benchmarks.train_speed", "benchmarks.memory"),
 }

@@ -61,7 +61,7 @@ class Config(harness.Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         harness.at_least(1, **{name: getattr(self, name) for name in ("kernel_size", "stride", "blocks", "epochs")})
-        harness.at_least(1, channels=min(self.channels), hidden=min(self.hidden, default=1))
+        harness.at_least(1, channels=min(self.channels, default=0), hidden=min(self.hidden, default=1))
         harness.at_least(2, batch_size=self.batch_size)  # batch normalisation has no variance in one example
         harness.positive(learning_rate=self.learning_rate)
         if not 0 <= self.dropout < 1:

@@ -94,6 +94,17 @@ def queries_keys_values(batch):
     return normal(0, *batch, 2, 3, 4), normal(1, *batch, 1, 3, 4), normal(2, *batch, 1, 3, 2), mask
 
 
+def sequences(*gates, states=1, inner_bias=False):
+    """x and the states before it, the weights of inputs and states, and the biases of a recurrent cell."""
+
+    def args(batch):
+        weights = normal(3, 3, *gates, 4), normal(4, 4, *gates, 4), normal(5, *gates, 4)
+        initial = (normal(i, *batch, 4) for i in range(1, 1 + states))
+        return normal(0, *batch, 5, 3), *initial, *weights, *([normal(6, 4)] * inner_bias)
+
+    return args
+
+
 def parameters(batch):
     return (({"w": normal(0, *batch, 7), "b": normal(1, 7)}, {"table": normal(2, 3, 5), "gamma": normal(3, 5)}, {}),)
 
@@ -144,6 +155,9 @@ RULES = [
     RuleCase("rotary", ops.rotary(), lambda batch: (normal(0, *batch, 3, 7), np.array([2, 0, 9])), long=True),
     RuleCase("attention", ops.attention(causal=True), queries_keys_values, long=True),
     RuleCase("flash_attention", ops.flash_attention(causal=True, block=2), queries_keys_values, long=True),
+    RuleCase("rnn", ops.rnn, sequences(), long=True),
+    RuleCase("lstm", ops.lstm, sequences(4, states=2), long=True),
+    RuleCase("gru", ops.gru, sequences(3, inner_bias=True), long=True),
     *(RuleCase("mean_squared_error", ops.mean_squared_error(r), pair) for r in REDUCTIONS),
     # of these one reduction each: tests/ops/losses compares all of them with jax.vjp
     RuleCase("mean_absolute_error", ops.mean_absolute_error(), pair),
@@ -239,6 +253,7 @@ LAYERS = [
     LayerCase("group_norm", funcnet.group_norm(3), (2, 5, 9), long=True),
     LayerCase("embedding", funcnet.embedding(7, 5), (3,), 7, long=True),
     LayerCase("positions", funcnet.positions(5), (3, 7), long=True),
+    *(LayerCase(name, getattr(funcnet, name)(4), (2, 3), long=True) for name in ("rnn", "lstm", "gru")),
     LayerCase(
         "multi_head_attention",
         funcnet.multi_head_attention(4, key_heads=2, causal=True, rotary_base=100.0),

@@ -151,3 +151,21 @@ def test_embedding_and_positions_say_what_they_want():
     params, _ = funcnet.positions(5).init(jax.random.key(0), (3, 7))
     with pytest.raises(ShapeError, match=r"positions got x \(2, 6, 7\), table \(5, 7\)"):
         funcnet.positions(5).fwd(params, normal(0, 2, 6, 7))
+
+
+@pytest.mark.parametrize("factory", [funcnet.rnn, funcnet.lstm, funcnet.gru])
+def test_a_recurrent_layer_says_what_it_wants(factory):
+    layer = factory(4)
+    params, _ = layer.init(jax.random.key(0), (5, 3))
+    with pytest.raises(ShapeError, match=r"\(4\) got x of shape \(2, 5, 6\), wants \(N, \.\.\., T, 3\)"):
+        layer.fwd(params, normal(0, 2, 5, 6))
+    with pytest.raises(ShapeError, match=r"\(4\) got input shape \(3,\), wants \(\.\.\., T, I\)"):
+        layer.init(jax.random.key(0), (3,))
+    with pytest.raises(ValueError, match="at least one feature; got 0"):
+        factory(0)
+
+
+def test_a_recurrent_layer_starts_from_lecun_weights():
+    params, _ = funcnet.lstm(97).init(jax.random.key(0), (3, 51))
+    assert params["input"]["w"].var() == pytest.approx(1 / 51, rel=0.05)
+    assert params["state"]["w"].var() == pytest.approx(1 / 97, rel=0.05)

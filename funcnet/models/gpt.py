@@ -1,4 +1,4 @@
-"""GPT: a decoder-only transformer, pre-norm, with learned positions and a tied embedding (Radford et al. 2019)."""
+"""GPT: a decoder-only transformer, pre-norm, with a tied embedding (Radford et al. 2019); positions may be rotary."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class GPTConfig(NamedTuple):
     """Heads of keys and values; if not given, as many as ``heads``."""
     dropout_rate: float = 0.0
     """Of the embedding and of what each branch adds; attention weights are not dropped."""
+    rotary_base: float | None = None
+    """Positions turn queries and keys by angles of this base; if not given, they are learned and added to tokens."""
     block: int | None = None
     """Attention in blocks of that many keys, which keeps no weights; if not given, the plain form."""
 
@@ -43,11 +45,17 @@ def _parts(config: GPTConfig) -> tuple[Layer, Layer, Layer, Layer, Layer]:
         raise ValueError(f"gpt wants a depth, and heads that divide its width; got {c.depth}, {c.heads} and {c.width}")
     w_init, out_init = _inits(config)
     attention = multi_head_attention(
-        c.heads, key_heads=c.key_heads, causal=True, block=c.block, w_init=w_init, out_init=out_init
+        c.heads,
+        key_heads=c.key_heads,
+        causal=True,
+        rotary_base=c.rotary_base,
+        block=c.block,
+        w_init=w_init,
+        out_init=out_init,
     )
     return (
         embedding(c.vocabulary, c.width),
-        positions(c.context),
+        positions(c.context) if c.rotary_base is None else serial(),
         dropout(c.dropout_rate),
         repeat(transformer_block(attention, _feed_forward(config), c.dropout_rate), c.depth),
         layer_norm(),
@@ -77,8 +85,8 @@ def gpt(config: GPTConfig, *, fused: bool = False) -> Layer:
     """Logits of the token that follows each: integers (T,) to (T, V), with T at most the context.
 
     params ``{"tokens": {"table"}, "positions": {"table"}, "blocks": …, "norm": …}``, those of all blocks stacked.
-    The table of tokens is the last product's too. With ``fused`` the layer leaves that product to the loss: it gives
-    (x, table), which ``ops.linear_softmax_cross_entropy`` takes, and so nothing of the size of the logits is held.
+    Rotary positions have none. The table of tokens is the last product's too, which ``fused`` leaves to the loss: it
+    gives (x, table), which ``ops.linear_softmax_cross_entropy`` takes, and nothing of the size of the logits is held.
 
     A token outside [0, V) gives NaN, as no value can raise under jit; ``check_tokens`` says it before. Raises
     ValueError for sizes that cannot be, and ShapeError for tokens that are no integers (N, T), T at most the context.
@@ -162,12 +170,16 @@ def cached_logits(
     seen = jnp.arange(L)[None, :] <= start + jnp.arange(T)[:, None]
     table = params["tokens"]["table"]
     x, _ = ops.embedding.fwd(table, tokens)
-    x, _ = ops.positions.fwd(x, lax.dynamic_slice_in_dim(params["positions"]["table"], start, T))
+    turn = None if config.rotary_base is None else ops.rotary(config.rotary_base)
+    if turn is None:
+        x, _ = ops.positions.fwd(x, lax.dynamic_slice_in_dim(params["positions"]["table"], start, T))
 
     def step(x, part):
         p, k, v = part
         normed, _ = norm.fwd(p["attention_norm"], x)
         q, new_k, new_v, _ = queries_keys_values(p["attention"]["qkv"], normed, heads, key_heads)
+        if turn is not None:
+            q, new_k = (turn.fwd(x, start + jnp.arange(T))[0] for x in (q, new_k))
         k, v = (lax.dynamic_update_slice_in_dim(old, new, start, -2) for old, new in ((k, new_k), (v, new_v)))
         y, _ = ops.attention().fwd(q, k, v, seen)
         y, _ = ops.dense.fwd(merge_heads(y), *(p["attention"]["out"][name] for name in ("w", "b")))

@@ -43,6 +43,7 @@ from .losses import (
 from .normalization import batch_norm, batch_norm_inference, group_norm, layer_norm, rms_norm
 from .penalties import l1, l2
 from .pooling import average_pool, global_average_pool, max_pool
+from .recurrent import gru, lstm, rnn
 
 __all__ = [
     "attention",
@@ -67,6 +68,7 @@ __all__ = [
     "global_average_pool",
     "glu",
     "group_norm",
+    "gru",
     "huber",
     "kl_divergence",
     "l1",
@@ -75,6 +77,7 @@ __all__ = [
     "leaky_relu",
     "linear_softmax_cross_entropy",
     "log_softmax",
+    "lstm",
     "max_pool",
     "mean_absolute_error",
     "mean_squared_error",
@@ -82,6 +85,7 @@ __all__ = [
     "reglu",
     "relu",
     "rms_norm",
+    "rnn",
     "rotary",
     "sigmoid",
     "sigmoid_binary_cross_entropy",

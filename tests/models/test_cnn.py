@@ -65,7 +65,7 @@ def test_a_calibrated_resnet_says_in_inference_what_it_says_of_the_batch_in_trai
         return net.fwd(funcnet.calibrate(net, params, x[None], key), x)[0], net.fwd(params, x, key)[0]
 
     inference, training = both(params, x)
-    assert np.abs(inference - training).max() < 0.2 * training.std()  # 5.5 if not calibrated
+    assert np.abs(inference - training).max() < 0.2 * training.std()  # 13.7 if not calibrated
 
 
 def test_an_image_that_is_too_small():

@@ -51,14 +51,15 @@ def logits():
     return jax.jit(lambda params: gpt(SMALL).fwd(params, TOKENS)[0])(drawn(SMALL))
 
 
-def test_cached_logits_are_those_of_the_full_forward(logits):
+@pytest.mark.parametrize("config", [SMALL, SMALL._replace(rotary_base=100.0)], ids=["learned", "rotary"])
+def test_cached_logits_are_those_of_the_full_forward(config):
     @jax.jit
-    def in_parts(params):
-        first, cache = cached_logits(SMALL, params, TOKENS[:, :5], empty_cache(SMALL, 3, 9), 0)
-        second, _ = cached_logits(SMALL, params, TOKENS[:, 5:], cache, 5)
-        return jnp.concatenate([first, second], axis=1)
+    def both(params):
+        first, cache = cached_logits(config, params, TOKENS[:, :5], empty_cache(config, 3, 9), 0)
+        second, _ = cached_logits(config, params, TOKENS[:, 5:], cache, 5)
+        return jnp.concatenate([first, second], axis=1), gpt(config).fwd(params, TOKENS)[0]
 
-    np.testing.assert_allclose(in_parts(drawn(SMALL)), logits, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(*both(drawn(config)), rtol=1e-11, atol=1e-12)
 
 
 def test_it_samples_what_the_model_thinks_likely(logits):

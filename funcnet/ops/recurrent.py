@@ -1,0 +1,318 @@
+"""Recurrent cells over whole sequences: forward a scan, backward an explicit scan from the last step to the first.
+
+What the cells share: x (*B, T, I) meets its weights ``w`` for all times in one product, before the scan; each step adds
+the state times ``u``. The backward goes through time with what the steps have in common made beforehand: the slopes
+of all gates. Its scan leaves the cotangent of every pre-activation, and one product for each gives dx, dw and du.
+Gates stand on an axis of their own: w (I, 4, H) holds the four of an LSTM. States and pre-activations are float32 at
+least; the state that meets ``u`` is rounded as the inputs are.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jax.nn import sigmoid
+from jaxtyping import Array, Float
+
+from ..types import Rule, ShapeError, at_least_float32
+from .activations import sigmoid_bwd, tanh_bwd
+
+# ---------------------------------------------------------------- what the cells share
+
+
+def _check(name: str, x: Array, w: Array, u: Array, b: Array, gates: tuple[int, ...], **states: Array) -> None:
+    H = b.shape[-1] if b.ndim else None
+    wanted = ((*x.shape[-1:], *gates, H), (H, *gates, H), (*gates, H))
+    fits = x.ndim >= 2 and (w.shape, u.shape, b.shape) == wanted
+    if not fits or any(state.shape != (*x.shape[:-2], H) for state in states.values()):
+        got = ", ".join(f"{k} {v.shape}" for k, v in {"x": x, **states, "w": w, "u": u, "b": b}.items())
+        G = "".join(f"{gate}, " for gate in gates)
+        wants = ["x (*B, T, I)", *(f"{state} (*B, H)" for state in states), f"w (I, {G}H)", f"u (H, {G}H)"]
+        raise ShapeError(f"{name} got {got}; it wants {', '.join(wants)}, b ({G}H{'' if G else ','})")
+
+
+def _first(x: Float[Array, "*B T I"]) -> Float[Array, "T *B I"]:
+    return jnp.moveaxis(x, -2, 0)
+
+
+def _times(x: Float[Array, "*B I"], w: Float[Array, "I *G H"]) -> Float[Array, "*B *G H"]:
+    """x w, every gate at once, in float32 at least."""
+    y = jnp.matmul(x.astype(w.dtype), w.reshape(len(w), -1), preferred_element_type=at_least_float32(w.dtype))
+    return y.reshape(*x.shape[:-1], *w.shape[1:])
+
+
+def _times_bwd(
+    x: Float[Array, "*B I"], w: Float[Array, "I *G H"], dy: Float[Array, "*B *G H"]
+) -> tuple[Float[Array, "*B I"], Float[Array, "I *G H"]]:
+    """dx = dy wᵀ summed over the gates, dw = Σ_B xᵀ dy: as of ``dense``."""
+    rows = dy.reshape(-1, w[0].size).astype(w.dtype)
+    dw = jnp.matmul(x.astype(w.dtype).reshape(-1, len(w)).T, rows, preferred_element_type=at_least_float32(w.dtype))
+    return _through(w, dy).astype(x.dtype), dw.reshape(w.shape).astype(w.dtype)
+
+
+def _through(w: Float[Array, "I *G H"], dy: Float[Array, "*B *G H"]) -> Float[Array, "*B I"]:
+    """dy wᵀ, summed over the gates."""
+    rows = dy.reshape(*dy.shape[: dy.ndim - w.ndim + 1], -1).astype(w.dtype)
+    return jnp.matmul(rows, w.reshape(len(w), -1).T, preferred_element_type=at_least_float32(w.dtype))
+
+
+def _plus(z: Float[Array, "*S"], b: Float[Array, "*G H"]) -> Float[Array, "*S"]:
+    return z + jnp.broadcast_to(b, z.shape).astype(z.dtype)
+
+
+def _sum(dz: Float[Array, "*B *G H"], like: Float[Array, "*G H"]) -> Float[Array, "*G H"]:
+    return dz.sum(tuple(range(dz.ndim - like.ndim))).astype(like.dtype)
+
+
+def _before(h0: Float[Array, "*B H"], states: Float[Array, "T *B H"]) -> Float[Array, "T *B H"]:
+    """The state that each step began with."""
+    return jnp.concatenate([h0[None].astype(states.dtype), states])[: len(states)]
+
+
+# ---------------------------------------------------------------- the plain cell
+
+
+class RNNResiduals(NamedTuple):
+    x: Float[Array, "*B T I"]
+    h0: Float[Array, "*B H"]
+    w: Float[Array, "I H"]
+    u: Float[Array, "H H"]
+    b: Float[Array, "H"]
+    y: Float[Array, "*B T H"]
+    z: Float[Array, "T *B H"]
+
+
+def rnn_fwd(
+    x: Float[Array, "*B T I"],
+    h0: Float[Array, "*B H"],
+    w: Float[Array, "I H"],
+    u: Float[Array, "H H"],
+    b: Float[Array, "H"],
+) -> tuple[tuple[Float[Array, "*B T H"], Float[Array, "*B H"]], RNNResiduals]:
+    """h_t = tanh(z_t),  z_t = x_t w + h_{t−1} u + b: returns (y, h), all states (*B, T, H) and the last (Elman 1990).
+
+    Raises ShapeError where the arguments do not fit.
+    """
+    _check("rnn", x, w, u, b, (), h0=h0)
+    a = _plus(_times(_first(x), w), b)
+
+    def step(h, a):
+        z = a + _times(h, u)
+        h = jnp.tanh(z)
+        return h, (h, z)
+
+    h, (states, z) = lax.scan(step, h0.astype(a.dtype), a)
+    y = jnp.moveaxis(states, 0, -2).astype(x.dtype)
+    return (y, h.astype(h0.dtype)), RNNResiduals(x, h0, w, u, b, y, z)
+
+
+def rnn_bwd(
+    residuals: RNNResiduals, dy: tuple[Float[Array, "*B T H"], Float[Array, "*B H"]]
+) -> tuple[Float[Array, "*B T I"], Float[Array, "*B H"], Float[Array, "I H"], Float[Array, "H H"], Float[Array, "H"]]:
+    """Backpropagation through time (Werbos 1990): from the last step to the first, with dh = dh_T at first,
+
+    dz_t = (dy_t + dh) tanh′(z_t),  then dh ← dz_t uᵀ; what is left at the end is dh0.
+    dx_t = dz_t wᵀ,  dw = Σ_t x_tᵀ dz_t,  du = Σ_t h_{t−1}ᵀ dz_t,  db = Σ_t dz_t.
+
+    A state is seen twice, in y and by the next step: the two cotangents add. w, u and b are the same at every step, so
+    what each step asks of them adds up. Saves z, as tanh′ from h would lose the tail (see ``tanh_bwd``), and y.
+    """
+    x, h0, w, u, b, y, z = residuals
+    dys, dh = dy
+
+    def step(dh, parts):
+        dy, slope = parts
+        dz = (dy + dh) * slope
+        return _through(u, dz), dz
+
+    (slopes,) = tanh_bwd(z, jnp.ones_like(z))
+    dh0, dz = lax.scan(step, dh.astype(z.dtype), (_first(dys).astype(z.dtype), slopes), reverse=True)
+    dx, dw = _times_bwd(_first(x), w, dz)
+    _, du = _times_bwd(_before(h0, _first(y)), u, dz)
+    return jnp.moveaxis(dx, 0, -2), dh0.astype(h0.dtype), dw, du, _sum(dz, b)
+
+
+rnn = Rule(rnn_fwd, rnn_bwd)
+
+# ---------------------------------------------------------------- long short-term memory
+
+
+class LSTMResiduals(NamedTuple):
+    x: Float[Array, "*B T I"]
+    h0: Float[Array, "*B H"]
+    c0: Float[Array, "*B H"]
+    w: Float[Array, "I 4 H"]
+    u: Float[Array, "H 4 H"]
+    b: Float[Array, "4 H"]
+    y: Float[Array, "*B T H"]
+    c: Float[Array, "T *B H"]
+    z: Float[Array, "T *B 4 H"]
+
+
+def lstm_fwd(
+    x: Float[Array, "*B T I"],
+    h0: Float[Array, "*B H"],
+    c0: Float[Array, "*B H"],
+    w: Float[Array, "I 4 H"],
+    u: Float[Array, "H 4 H"],
+    b: Float[Array, "4 H"],
+) -> tuple[tuple[Float[Array, "*B T H"], Float[Array, "*B H"], Float[Array, "*B H"]], LSTMResiduals]:
+    """z_t = x_t w + h_{t−1} u + b, four gates:  i = σ(z_i),  f = σ(z_f),  g = tanh(z_g),  o = σ(z_o);
+    c_t = f c_{t−1} + i g,  h_t = o tanh(c_t): returns (y, h, c), all h (*B, T, H), and the last h and c.
+
+    Hochreiter & Schmidhuber (1997), with the forget gate of Gers, Schmidhuber & Cummins (2000). The gates stand in the
+    order i, f, g, o, as PyTorch's do. Raises ShapeError where the arguments do not fit.
+    """
+    _check("lstm", x, w, u, b, (4,), h0=h0, c0=c0)
+    a = _plus(_times(_first(x), w), b)
+
+    def step(state, a):
+        h, c = state
+        z = a + _times(h, u)
+        i, f, o = (sigmoid(z[..., gate, :]) for gate in (0, 1, 3))
+        c = f * c + i * jnp.tanh(z[..., 2, :])
+        h = o * jnp.tanh(c)
+        return (h, c), (h, c, z)
+
+    (h, c), (states, cells, z) = lax.scan(step, (h0.astype(a.dtype), c0.astype(a.dtype)), a)
+    y = jnp.moveaxis(states, 0, -2).astype(x.dtype)
+    return (y, h.astype(h0.dtype), c.astype(c0.dtype)), LSTMResiduals(x, h0, c0, w, u, b, y, cells, z)
+
+
+def lstm_bwd(
+    residuals: LSTMResiduals, dy: tuple[Float[Array, "*B T H"], Float[Array, "*B H"], Float[Array, "*B H"]]
+) -> tuple[
+    Float[Array, "*B T I"],
+    Float[Array, "*B H"],
+    Float[Array, "*B H"],
+    Float[Array, "I 4 H"],
+    Float[Array, "H 4 H"],
+    Float[Array, "4 H"],
+]:
+    """From the last step to the first, with dh = dh_T and dc = dc_T at first:
+
+    dh ← dh + dy_t,  dc ← dc + dh o tanh′(c_t),
+    dz_i = dc g σ′(z_i),  dz_f = dc c_{t−1} σ′(z_f),  dz_g = dc i tanh′(z_g),  dz_o = dh tanh(c_t) σ′(z_o),
+    then dc ← dc f,  dh ← dz uᵀ; what is left at the end is dh0 and dc0. dx, dw, du, db as in ``rnn_bwd``.
+
+    c_t is seen by h_t and by the next step, which keeps f of it: this product, with nothing that squashes it, is why a
+    gradient outlives many steps. All factors of dc and dh are known before the scan. Saves z, c and y.
+    """
+    x, h0, c0, w, u, b, y, c, z = residuals
+    dys, dh, dc = dy
+    zi, zf, zg, zo = (z[..., gate, :] for gate in range(4))
+    of_dc = (sigmoid_bwd(zi, jnp.tanh(zg)), sigmoid_bwd(zf, _before(c0, c)), tanh_bwd(zg, sigmoid(zi)))
+    of_dh = sigmoid_bwd(zo, jnp.tanh(c))
+    factors = jnp.stack([factor for (factor,) in (*of_dc, of_dh)], axis=-2)
+    (into_c,) = tanh_bwd(c, sigmoid(zo))
+
+    def step(state, parts):
+        dh, dc = state
+        dy, factors, into_c, f = parts
+        dh = dh + dy
+        dc = dc + dh * into_c
+        dz = jnp.stack([dc, dc, dc, dh], axis=-2) * factors
+        return (_through(u, dz), dc * f), dz
+
+    start = (dh.astype(z.dtype), dc.astype(z.dtype))
+    parts = (_first(dys).astype(z.dtype), factors, into_c, sigmoid(zf))
+    (dh0, dc0), dz = lax.scan(step, start, parts, reverse=True)
+    dx, dw = _times_bwd(_first(x), w, dz)
+    _, du = _times_bwd(_before(h0, _first(y)), u, dz)
+    return jnp.moveaxis(dx, 0, -2), dh0.astype(h0.dtype), dc0.astype(c0.dtype), dw, du, _sum(dz, b)
+
+
+lstm = Rule(lstm_fwd, lstm_bwd)
+
+# ---------------------------------------------------------------- gated recurrent unit
+
+
+class GRUResiduals(NamedTuple):
+    x: Float[Array, "*B T I"]
+    h0: Float[Array, "*B H"]
+    w: Float[Array, "I 3 H"]
+    u: Float[Array, "H 3 H"]
+    b: Float[Array, "3 H"]
+    h: Float[Array, "T *B H"]
+    z: Float[Array, "T *B 3 H"]
+    m: Float[Array, "T *B H"]
+
+
+def gru_fwd(
+    x: Float[Array, "*B T I"],
+    h0: Float[Array, "*B H"],
+    w: Float[Array, "I 3 H"],
+    u: Float[Array, "H 3 H"],
+    b: Float[Array, "3 H"],
+    c: Float[Array, "H"],
+) -> tuple[tuple[Float[Array, "*B T H"], Float[Array, "*B H"]], GRUResiduals]:
+    """Three gates from a_t = x_t w + b and h_{t−1} u:  r = σ(a_r + h u_r),  s = σ(a_s + h u_s),
+    n = tanh(a_n + r (h u_n + c)),  h_t = (1 − s) n + s h_{t−1}: returns (y, h), all states (*B, T, H) and the last.
+
+    Cho et al. (2014) in the form of cuDNN and PyTorch: r acts on the product h u_n + c, not on h before it, as in the
+    paper, so that all three products are one. Hence n alone has a bias ``c`` within. The gates stand in the order
+    r, s, n; s is often called z. Raises ShapeError where the arguments do not fit.
+    """
+    _check("gru", x, w, u, b, (3,), h0=h0)
+    if c.shape != b.shape[1:]:
+        raise ShapeError(f"gru got b {b.shape}, c {c.shape}; it wants b (3, H), c (H,)")
+    a = _plus(_times(_first(x), w), b)
+
+    def step(h, a):
+        through = _times(h, u)
+        m = _plus(through[..., 2, :], c)
+        zr, zs = (a[..., gate, :] + through[..., gate, :] for gate in (0, 1))
+        zn = a[..., 2, :] + sigmoid(zr) * m
+        h = sigmoid(-zs) * jnp.tanh(zn) + sigmoid(zs) * h
+        return h, (h, jnp.stack([zr, zs, zn], axis=-2), m)
+
+    h, (states, z, m) = lax.scan(step, h0.astype(a.dtype), a)
+    y = jnp.moveaxis(states, 0, -2).astype(x.dtype)
+    return (y, h.astype(h0.dtype)), GRUResiduals(x, h0, w, u, b, states, z, m)
+
+
+def gru_bwd(
+    residuals: GRUResiduals, dy: tuple[Float[Array, "*B T H"], Float[Array, "*B H"]]
+) -> tuple[
+    Float[Array, "*B T I"],
+    Float[Array, "*B H"],
+    Float[Array, "I 3 H"],
+    Float[Array, "H 3 H"],
+    Float[Array, "3 H"],
+    Float[Array, "H"],
+]:
+    """With z the three arguments of σ, σ, tanh and m = h_{t−1} u_n + c; from the last step to the first, dh = dh_T:
+
+    dh ← dh + dy_t,  dz_n = dh (1 − s) tanh′(z_n),  dz_s = dh (h_{t−1} − n) σ′(z_s),  dz_r = dz_n m σ′(z_r),
+    dm = r dz_n,  then dh ← dh s + (dz_r, dz_s, dm) uᵀ; what is left at the end is dh0.
+    dx_t = dz_t wᵀ,  dw = Σ_t x_tᵀ dz_t,  db = Σ_t dz_t;  du = Σ_t h_{t−1}ᵀ (dz_r, dz_s, dm)_t,  dc = Σ_t dm_t.
+
+    r scales what the state gives to n, so that u and c get r dz_n where w and b get dz_n. 1 − s is σ(−z_s), exact where
+    s rounds to 1. All factors of dh are known before the scan. Saves z, m and the states.
+    """
+    x, h0, w, u, b, h, z, m = residuals
+    dys, dh = dy
+    zr, zs, zn = (z[..., gate, :] for gate in range(3))
+    r = sigmoid(zr)
+    (of_r,), (of_s,) = sigmoid_bwd(zr, m), sigmoid_bwd(zs, _before(h0, h) - jnp.tanh(zn))
+    (of_n,) = tanh_bwd(zn, sigmoid(-zs))
+
+    def step(dh, parts):
+        dy, r, s, of_r, of_s, of_n = parts
+        dh = dh + dy
+        dzn, dzs = dh * of_n, dh * of_s
+        dzr, dm = dzn * of_r, dzn * r
+        dh = dh * s + _through(u, jnp.stack([dzr, dzs, dm], axis=-2))
+        return dh, jnp.stack([dzr, dzs, dzn], axis=-2)
+
+    parts = (_first(dys).astype(z.dtype), r, sigmoid(zs), of_r, of_s, of_n)
+    dh0, dz = lax.scan(step, dh.astype(z.dtype), parts, reverse=True)
+    dm = dz[..., 2, :] * r
+    dx, dw = _times_bwd(_first(x), w, dz)
+    _, du = _times_bwd(_before(h0, h), u, dz.at[..., 2, :].set(dm))
+    return jnp.moveaxis(dx, 0, -2), dh0.astype(h0.dtype), dw, du, _sum(dz, b), _sum(dm, b[0])
+
+
+gru = Rule(gru_fwd, gru_bwd)
