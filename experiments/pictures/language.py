@@ -40,15 +40,16 @@ def _curve(axes: Any, curve: list[tuple[int, float]], learned: float, baselines:
     axes.plot(steps[-1], learned, "*", color="tab:red", markersize=15, label=f"GPT, on all of it: {learned:.3f}")
     for name, value in baselines.items():
         axes.axhline(value, color="0.4", linestyle="--", linewidth=1)
-        axes.text(steps[-1], value, f"{name} {value:.2f}", ha="right", va="bottom", fontsize=9, color="0.25")
-    axes.set_ylim(0.9 * min(learned, *baselines.values()), 8.6)
+        axes.text(1.27 * steps[-1], value, f"{name} {value:.2f}", ha="right", va="bottom", fontsize=9, color="0.25")
+    axes.set_xlim(-0.03 * steps[-1], 1.28 * steps[-1])  # room for the names of the baselines, beside the star
     axes.set_yscale("log")
-    axes.set_yticks([1.5, 2, 3, 4, 6, 8], ["1.5", "2", "3", "4", "6", "8"])
+    axes.set_yticks(ticks := [0.5, 1, 1.5, 2, 3, 4, 6, 8], [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
+    axes.set_ylim(0.9 * min(learned, *baselines.values()), 8.6)
     axes.set_xlabel("steps")
     axes.set_ylabel("bits per byte of held-out text (log scale)")
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.9))
+    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.92))
 
 
 def _text(axes: Any, text: np.ndarray, surprise: np.ndarray) -> Any:
@@ -70,5 +71,5 @@ def _text(axes: Any, text: np.ndarray, surprise: np.ndarray) -> Any:
     shades = axes.imshow(grid, cmap="YlOrRd", vmin=0, vmax=MOST, aspect="auto", alpha=0.75)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_title("Held-out text: names and new words cost, what follows from them does not", fontsize=11)
+    axes.set_title("The start of the held-out text, each byte coloured by what it cost", fontsize=11)
     return shades
