@@ -174,7 +174,7 @@ def train(config: Config, seed: int, net, data: text.Text, steps: int) -> Traine
     init_key, order_key = jax.random.split(jax.random.key(seed))
     params = jax.jit(lambda key: net.init(key, (T,))[0])(init_key)
     state = training.init_state(params, optimizer, order_key)
-    epochs = -(-steps * B // (count - B + 1))
+    epochs = -(-steps // (count // B))
     order = np.concatenate([training.epoch_order(order_key, e, count, B) for e in range(epochs)])
     strides = steps // STRIDE
     shown = set(np.linspace(0, strides, min(strides, 20) + 1).astype(int).tolist())
@@ -186,8 +186,8 @@ def train(config: Config, seed: int, net, data: text.Text, steps: int) -> Traine
             spent += np.array([time.perf_counter(), time.process_time()]) - start
             if n in shown:
                 curve.append((n * STRIDE, bits_per_byte(net, state.params, judged)))
+            harness.require_finite(state.params, learning_rate=config.learning_rate)
             report(f"{curve[-1][1]:.3f} bits per byte")
-    harness.require_finite(state.params, learning_rate=config.learning_rate)
     return Trained(state.params, curve, *spent.tolist())
 
 

@@ -309,7 +309,9 @@ def positions(length: int, table_init: Initializer = initializers.normal(0.02)) 
     return Layer(init, fwd, bwd, name)
 
 
-def _recurrent(rule: Rule, name: str, features: int, gates: tuple[int, ...], states: int) -> Layer:
+def _recurrent(
+    rule: Rule, name: str, features: int, gates: tuple[int, ...], states: int = 1, state_bias: bool = False
+) -> Layer:
     """A cell over a sequence that starts from states of zero; its last states are not returned."""
     if features < 1:
         raise ValueError(f"{name} wants at least one feature; got {features}")
@@ -324,7 +326,7 @@ def _recurrent(rule: Rule, name: str, features: int, gates: tuple[int, ...], sta
 
         w_key, u_key = jax.random.split(key)
         params = {"input": {"w": w(w_key, in_shape[-1]), "b": jnp.zeros(width)}, "state": {"w": w(u_key, features)}}
-        if rule is ops.gru:
+        if state_bias:
             params["state"]["b"] = jnp.zeros(features)
         return params, (*in_shape[:-1], features)
 
@@ -352,12 +354,12 @@ def rnn(features: int) -> Layer:
     Params ``{"input": {"w": w, "b": b}, "state": {"w": u}}``: both weights decay, and start LeCun-normal. Raises
     ShapeError where the input has no time axis, or not the features it was initialised for; so do ``lstm`` and ``gru``.
     """
-    return _recurrent(ops.rnn, "rnn", features, (), 1)
+    return _recurrent(ops.rnn, "rnn", features, ())
 
 
 def lstm(features: int) -> Layer:
     """Long short-term memory from states of zero: (*S, T, I) to all h (*S, T, ``features``); params as of ``rnn``."""
-    return _recurrent(ops.lstm, "lstm", features, (4,), 2)
+    return _recurrent(ops.lstm, "lstm", features, (4,), states=2)
 
 
 def gru(features: int) -> Layer:
@@ -365,4 +367,4 @@ def gru(features: int) -> Layer:
 
     Params as of ``rnn``, and ``{"state": {"b": c}}``: see ``ops.gru``.
     """
-    return _recurrent(ops.gru, "gru", features, (3,), 1)
+    return _recurrent(ops.gru, "gru", features, (3,), state_bias=True)

@@ -40,8 +40,8 @@ def text_file(path: PathLike) -> Text:
     with blame(path):
         content = np.fromfile(path, np.uint8)
         cut = int(len(content) * (1 - HELD_OUT))
-        if not 0 < cut < len(content):
-            raise ValueError(f"holds {len(content)} bytes; two at least are wanted, to train on and to hold out")
+        if not 0 < cut < len(content) - 1:
+            raise ValueError(f"holds {len(content)} bytes; at least eleven are wanted, two of them to be held out")
     return Text(content[:cut], content[cut:])
 
 
@@ -65,7 +65,9 @@ def names(path: PathLike | None = None, seed: int = 0) -> Text:
 
 def _sources() -> list[Path]:
     library = Path(sysconfig.get_path("stdlib"))
-    found = sorted(path for path in library.rglob("*.py") if not LEFT_OUT & {*path.relative_to(library).parts})
+    found = sorted(
+        path for path in library.rglob("*.py") if path.is_file() and not LEFT_OUT & {*path.relative_to(library).parts}
+    )
     if len(found) < 2:
         raise DataError(f"{library}: no sources of the standard library; give a file of your own")
     return found

@@ -277,7 +277,8 @@ def _first_non_finite(net, loss, optimizer, penalty, state, data, order) -> NonF
             leaf = "params" + jax.tree_util.keystr(bad[0][1:])
             return NonFiniteError(
                 f"step {number}: the {bad[0][0].key} of {leaf} is not finite, the loss is {float(value)}; "
-                f"try a smaller learning rate or clip_by_global_norm; look for NaN or labels of no class in the data",
+                f"try a smaller learning rate or clip_by_global_norm; look for NaN, labels of no class or tokens out "
+                f"of range in the data",
                 number,
                 leaf,
             )

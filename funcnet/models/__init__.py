@@ -1,7 +1,7 @@
 """Models: compositions of layers."""
 
 from .cnn import lenet, resnet
-from .gpt import GPTConfig, generate, gpt
+from .gpt import GPTConfig, check_tokens, generate, gpt
 from .mlp import mlp
 
-__all__ = ["GPTConfig", "generate", "gpt", "lenet", "mlp", "resnet"]
+__all__ = ["GPTConfig", "check_tokens", "generate", "gpt", "lenet", "mlp", "resnet"]

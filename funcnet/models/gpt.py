@@ -129,8 +129,8 @@ def gpt(config: GPTConfig, *, fused: bool = False) -> Layer:
 
 
 def _fits(config: GPTConfig, shape: tuple[int, ...]) -> None:
-    if len(shape) != 1 or shape[0] > config.context:
-        raise ShapeError(f"gpt wants tokens (N, T), T at most the context of {config.context}; got {('N', *shape)}")
+    if len(shape) != 1 or not 1 <= shape[0] <= config.context:
+        raise ShapeError(f"gpt wants tokens (N, T), T from 1 to the context of {config.context}; got {('N', *shape)}")
 
 
 def check_tokens(tokens: Any, vocabulary: int) -> None:
@@ -158,11 +158,17 @@ def empty_cache(config: GPTConfig, batch: int, length: int, dtype: Any = float) 
 
 
 def cached_logits(
-    config: GPTConfig, params: Params, tokens: Int[Array, "B T"], cache: Cache, start: int | Int[Array, ""]
+    config: GPTConfig,
+    params: Params,
+    tokens: Int[Array, "B T"],
+    cache: Cache,
+    start: int | Int[Array, ""],
+    last: bool = False,
 ) -> tuple[Float[Array, "B T V"], Cache]:
     """The logits of the T tokens that stand at ``start`` and after; what came before is in the cache, as they then are.
 
-    Equal to what ``gpt`` gives for all tokens at once, at the cost of T.
+    Equal to what ``gpt`` gives for all tokens at once, at the cost of T. With ``last`` it is the logits of the last
+    alone, (B, 1, V). ``start`` + T is at most the cache's length: no value can raise under jit.
     """
     norm, feed_forward = layer_norm(), _feed_forward(config)
     heads, key_heads = config.heads, config.key_heads or config.heads
@@ -188,6 +194,7 @@ def cached_logits(
         return x + y, Cache(k, v)
 
     x, cache = lax.scan(step, x, (params["blocks"], *cache))
+    x = x[:, -1:] if last else x
     return ops.unembedding.fwd(norm.fwd(params["norm"], x)[0], table)[0], cache
 
 
@@ -207,15 +214,16 @@ def generate(
     prompt. Raises ValueError for tokens out of range, none to begin with, or more than the context in all.
     """
     check_tokens(prompt, config.vocabulary)
-    prompt = jnp.asarray(prompt)
+    prompt = jnp.asarray(prompt, jnp.int32)  # a byte would hold no token above 255
     if prompt.ndim != 2 or not prompt.size or count < 1 or prompt.shape[1] + count > config.context:
         raise ValueError(
             f"generate wants a prompt (B, T) of at least one token and a count of at least one, together at most the "
             f"context of {config.context}; got {prompt.shape} and {count}"
         )
-    if temperature < 0 or (top_k is not None and not 1 <= top_k <= config.vocabulary):
+    if not 0 <= temperature < math.inf or (top_k is not None and not 1 <= top_k <= config.vocabulary):
         raise ValueError(
-            f"generate wants temperature >= 0 and top_k from 1 to {config.vocabulary}; got {temperature} and {top_k}"
+            f"generate wants a finite temperature >= 0 and top_k from 1 to {config.vocabulary}; "
+            f"got {temperature} and {top_k}"
         )
     return _generate(config, count, top_k, temperature == 0, params, prompt, key, temperature or 1.0)
 
@@ -224,11 +232,11 @@ def generate(
 def _generate(config, count, top_k, greedy, params, prompt, key, temperature):
     batch, given = prompt.shape
     cache = empty_cache(config, batch, given + count, params["tokens"]["table"].dtype)
-    logits, cache = cached_logits(config, params, prompt, cache, 0)
+    logits, cache = cached_logits(config, params, prompt, cache, 0, last=True)
 
     def step(carry, number):
         logits, cache = carry
-        token = _drawn(logits / temperature, jax.random.fold_in(key, number), top_k, greedy).astype(prompt.dtype)
+        token = _drawn(logits / temperature, jax.random.fold_in(key, number), top_k, greedy)
         logits, cache = cached_logits(config, params, token[:, None], cache, given + number)
         return (logits[:, -1], cache), token
 
@@ -238,8 +246,9 @@ def _generate(config, count, top_k, greedy, params, prompt, key, temperature):
 
 def _drawn(logits: Float[Array, "B V"], key, top_k: int | None, greedy: bool) -> Int[Array, "B"]:
     if greedy:
-        return logits.argmax(axis=-1)
-    if top_k is not None:
-        least = lax.top_k(logits, top_k)[0][:, -1:]
-        logits = jnp.where(logits < jnp.broadcast_to(least, logits.shape), -jnp.inf, logits)
-    return jax.random.categorical(key, logits)
+        return logits.argmax(axis=-1).astype(jnp.int32)
+    if top_k is None:
+        return jax.random.categorical(key, logits).astype(jnp.int32)
+    likeliest, tokens = lax.top_k(logits, top_k)
+    drawn = jax.random.categorical(key, likeliest).astype(tokens.dtype)
+    return jnp.take_along_axis(tokens, drawn[:, None], axis=-1)[:, 0]

@@ -29,11 +29,11 @@ def _check(q: Array, k: Array, v: Array, mask: Array | None) -> None:
     scores = (*q.shape[:-1], *k.shape[-2:-1])
     fits = min(q.ndim, k.ndim) >= 2 and q.shape[-1] == k.shape[-1] and k.shape[:-1] == v.shape[:-1]
     if fits and q.shape[:-2] != k.shape[:-2]:
-        fits = q.ndim == k.ndim > 2 and q.shape[:-3] == k.shape[:-3] and q.shape[-3] % k.shape[-3] == 0
-    if not fits:
+        fits = q.ndim == k.ndim > 2 and q.shape[:-3] == k.shape[:-3] and q.shape[-3] % max(k.shape[-3], 1) == 0
+    if not fits or not k.shape[-2]:
         raise ShapeError(
             f"attention got q {q.shape}, k {k.shape}, v {v.shape}; it wants q (*B, T, D), k (*B, S, D), v (*B, S, E), "
-            f"or q (*B, H, T, D) and k, v of fewer heads that divide H"
+            f"or q (*B, H, T, D) and k, v of fewer heads that divide H, and at least one key"
         )
     if mask is not None and (mask.dtype != bool or not _broadcasts(mask.shape, scores)):
         raise ShapeError(f"attention wants a boolean mask that broadcasts to {scores}; got {mask.dtype} {mask.shape}")
@@ -46,10 +46,15 @@ def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
         return False
 
 
+def _stacked(x: Float[Array, "*H T A"], heads: tuple[int, ...]) -> Float[Array, "*K R A"]:
+    """All heads of x that share one of ``heads`` as one matrix of more rows."""
+    shared = x.shape[-3] // heads[-1] if heads and heads[-1] else 1
+    return x.reshape(*heads, shared * x.shape[-2], x.shape[-1])
+
+
 def _times(x: Float[Array, "*H T A"], y: Float[Array, "*K A C"]) -> Float[Array, "*H T C"]:
-    """x y, where all heads of x that share one of y are one matrix of more rows; added in float32 at least."""
-    rows = x.reshape(*y.shape[:-2], -1, x.shape[-1])
-    product = jnp.matmul(rows, y, preferred_element_type=at_least_float32(y.dtype))
+    """x y, where heads of x may share one of y; added in float32 at least."""
+    product = jnp.matmul(_stacked(x, y.shape[:-2]), y, preferred_element_type=at_least_float32(y.dtype))
     return product.reshape(*x.shape[:-1], y.shape[-1])
 
 
@@ -57,7 +62,7 @@ def _transposed_times(
     x: Float[Array, "*H T A"], y: Float[Array, "*H T C"], heads: tuple[int, ...]
 ) -> Float[Array, "*K A C"]:
     """xᵀ y, summed over the heads that share one of ``heads``."""
-    return _times(x.reshape(*heads, -1, x.shape[-1]).mT, y.reshape(*heads, -1, y.shape[-1]))
+    return _times(_stacked(x, heads).mT, _stacked(y, heads))
 
 
 def _scores(
@@ -167,7 +172,7 @@ def _blocks(q: Queries, k: Keys, v: Values, mask: Mask | None, block: int) -> _B
     def cut(x: Array, axis: int) -> Array:
         x = jnp.pad(x, [(0, more if i == x.ndim + axis else 0) for i in range(x.ndim)])
         at = x.ndim + axis
-        return jnp.moveaxis(x.reshape(*x.shape[:at], -1, block, *x.shape[at + 1 :]), at, 0)
+        return jnp.moveaxis(x.reshape(*x.shape[:at], x.shape[at] // block, block, *x.shape[at + 1 :]), at, 0)
 
     if mask is None and more:
         mask = jnp.ones((1, S), bool)
@@ -242,4 +247,4 @@ def flash_attention(causal: bool = False, scale: float | None = None, block: int
 def _joined(blocks: Float[Array, "J *B W C"], keys: int) -> Float[Array, "*B S C"]:
     """The blocks one after another, without the keys that filled the last."""
     x = jnp.moveaxis(blocks, 0, -3)
-    return x.reshape(*x.shape[:-3], -1, x.shape[-1])[..., :keys, :]
+    return x.reshape(*x.shape[:-3], x.shape[-3] * x.shape[-2], x.shape[-1])[..., :keys, :]

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..types import Rule, ShapeError, at_least_float32
-from .windows import Padding, Pair, Span, cut, pair, put_back, reach, spans, steps
+from .windows import Padding, Pair, Span, cut, put_back, reach, spans, steps, whole
 
 Kernel = Float[Array, "R=2 S=3 C O"]
 """Of any R and S: these are what the checker draws, as its own sizes would be larger than the image."""
@@ -37,7 +37,7 @@ def conv2d(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair = 1, grou
     ``padding`` is "VALID" (none), "SAME" (⌈H / stride⌉ rows come out), or ((top, bottom), (left, right)).
     """
     moves = steps("conv2d", stride, padding, dilation)
-    groups, _ = pair("conv2d's groups", groups)
+    groups = whole("conv2d's groups", groups)
 
     def fwd(
         x: Float[Array, "N H W C"], w: Kernel, b: Float[Array, "O"] | None = None
@@ -77,7 +77,7 @@ def conv2d_transpose(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair
     Raises ValueError for settings that are none.
     """
     moves = steps("conv2d_transpose", stride, padding, dilation)
-    groups, _ = pair("conv2d_transpose's groups", groups)
+    groups = whole("conv2d_transpose's groups", groups)
 
     def windows_on_y(x: Array, w: Array) -> tuple[Span, Span]:
         """The windows of the convolution that leads from y's shape to x's."""

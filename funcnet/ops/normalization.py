@@ -143,7 +143,7 @@ def batch_norm_inference(eps: float = 1e-5) -> Rule:
         scale = rstd(population)
         dbeta = dy.sum(_leading(dy))
         along = (dy * (x - jnp.broadcast_to(population.mean, x.shape))).sum(_leading(dy))
-        dpopulation = Population(-gamma * scale * dbeta, -0.5 * gamma * scale**3 * along)
+        dpopulation = Population(-gamma * scale * dbeta, -0.5 * scale * (scale * (gamma * scale * along)))
         return dy * jnp.broadcast_to(gamma * scale, dy.shape), scale * along, dbeta, dpopulation
 
     return Rule(fwd, bwd)

@@ -42,7 +42,8 @@ def max_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding = "V
         """dx = Σ over windows of dy where x is their maximum, and 0 elsewhere.
 
         At a tie the first of the equals, row by row, gets all of dy: one of the slopes that are there, which PyTorch
-        takes too. Saves which tap was the maximum, in two bytes each, and not x.
+        takes too. Of a window of −∞ alone the padding may be the first, and then nothing gets dy. Saves which tap was
+        the maximum, in two bytes each, and not x.
         """
         winner, x = residuals
         high = dy.astype(at_least_float32(dy.dtype))
@@ -99,9 +100,9 @@ def global_average_pool_fwd(x: Float[Array, "N H W C"]) -> tuple[Float[Array, "N
 def global_average_pool_bwd(
     residuals: Float[Array, "0 H W C"], dy: Float[Array, "N C"]
 ) -> tuple[Float[Array, "N H W C"]]:
-    """dx = dy / (H W), the same at every place. Saves the shape of x, and no bytes."""
+    """dx = dy / (H W), the same at every place; times 1/(H W), as float16 ends before 256². Saves the shape of x."""
     _, h, w, c = residuals.shape
-    return (jnp.broadcast_to((dy / (h * w))[:, None, None], (len(dy), h, w, c)),)
+    return (jnp.broadcast_to((dy * (1 / (h * w)))[:, None, None], (len(dy), h, w, c)),)
 
 
 global_average_pool = Rule(global_average_pool_fwd, global_average_pool_bwd)

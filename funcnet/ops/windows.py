@@ -44,6 +44,17 @@ class Span(NamedTuple):
     high: int
 
 
+def whole(what: str, value: int) -> int:
+    """A setting that is one number. Raises ValueError unless it is whole and at least 1."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{what} is a whole number of at least 1; got {value!r}")
+    return number
+
+
 def pair(what: str, value: Pair) -> tuple[int, int]:
     """(rows, columns) of a setting. Raises ValueError unless both are whole and at least 1."""
     try:

@@ -85,7 +85,8 @@ def test_what_would_move_the_cursor_is_a_dot():
 
 BAD = [
     (["--file", "nowhere.txt"], "nowhere.txt: No such file or directory"),
-    (["--file", "empty.txt"], "empty.txt: holds 0 bytes; two at least are wanted"),
+    (["--file", "empty.txt"], "empty.txt: holds 0 bytes; at least eleven are wanted"),
+    (["--file", "ten.txt"], "ten.txt: holds 10 bytes; at least eleven are wanted"),
     (["--file", "short.txt"], "short.txt: 900 bytes to train on; .* --context 128 wants at least 2049"),
     (["--data", "names", "--file", "one.txt"], "one.txt: holds 1 different names, one a line; two"),
     (["--heads", "3"], "--heads divides --width 128; got 3"),
@@ -99,7 +100,12 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda value: " ".join(value) if len(value) < 5 else "")
 def test_bad_input_is_one_line_and_status_2(arguments, message, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    for name, content in {"empty.txt": "", "short.txt": "x" * 1000, "one.txt": "emma\nemma\n"}.items():
+    for name, content in {
+        "empty.txt": "",
+        "ten.txt": "x" * 10,
+        "short.txt": "x" * 1000,
+        "one.txt": "emma\nemma\n",
+    }.items():
         (tmp_path / name).write_text(content)
     monkeypatch.setattr(sys, "argv", ["char_gpt", *arguments])
     with pytest.raises(SystemExit) as stopped:

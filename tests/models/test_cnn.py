@@ -68,6 +68,12 @@ def test_a_calibrated_resnet_says_in_inference_what_it_says_of_the_batch_in_trai
     assert np.abs(inference - training).max() < 0.2 * training.std()  # 13.7 if not calibrated
 
 
+@pytest.mark.parametrize("settings", [{"blocks": 0}, {"stages": ()}, {"stages": (4, 0)}], ids=str)
+def test_a_resnet_without_layers(settings):
+    with pytest.raises(ValueError, match="at least one block and stages of channels; got"):
+        resnet(**settings)
+
+
 def test_an_image_that_is_too_small():
     with pytest.raises(ShapeError, match=r"serial\[3\] > conv2d got an image of \(4, 4\) and a window of \(5, 5\)"):
         made(lenet(), (12, 12, 1))

@@ -5,8 +5,8 @@ import pytest
 
 import funcnet
 from funcnet import ops, optimizers
-from funcnet.models import GPTConfig, generate, gpt
-from funcnet.models.gpt import _inits, cached_logits, check_tokens, empty_cache
+from funcnet.models import GPTConfig, check_tokens, generate, gpt
+from funcnet.models.gpt import cached_logits, empty_cache
 from funcnet.types import ShapeError
 from tests.trees import assert_close, draw
 
@@ -28,8 +28,11 @@ def test_the_smallest_of_gpt_2_has_its_number_of_parameters():
 
 def test_it_starts_as_gpt_2_does():
     """All weights from N(0, 0.02²), but those that end a branch: 2 depth of them are added up."""
-    weights, ends = (init(jax.random.key(0), (1001,)).std() for init in _inits(SMALL._replace(depth=8)))
-    assert (float(weights), float(ends)) == pytest.approx((0.02, 0.02 / 4), rel=0.1)
+    config = SMALL._replace(width=32, depth=8)
+    blocks = jax.jit(lambda key: gpt(config).init(key, (2,))[0]["blocks"])(jax.random.key(0))
+    attention, (first, _, last) = blocks["attention"], blocks["feed_forward"]
+    found = [float(leaf.std()) for leaf in (attention["qkv"]["w"], first["w"], attention["out"]["w"], last["w"])]
+    assert found == pytest.approx([0.02, 0.02, 0.02 / 4, 0.02 / 4], rel=0.1)
 
 
 def test_fused_with_its_loss_it_gives_the_same_loss_and_gradient():
@@ -100,9 +103,19 @@ def test_sizes_that_cannot_be(changed, message):
         gpt(SMALL._replace(**changed))
 
 
-def test_more_than_the_context():
-    with pytest.raises(ShapeError, match=r"T at most the context of 9; got \('N', 10\)"):
-        gpt(SMALL).init(jax.random.key(0), (10,))
+def test_a_prompt_in_bytes_may_be_followed_by_any_token():
+    config = GPTConfig(vocabulary=300, context=4, width=4, depth=1, heads=1)
+    params = jax.tree.map(jnp.zeros_like, drawn(config))
+    params["norm"]["beta"] += 1.0
+    params["tokens"]["table"] = params["tokens"]["table"].at[299].set(1.0)
+    prompt = np.zeros((1, 1), np.uint8)
+    assert generate(config, params, prompt, 3, jax.random.key(0), temperature=0).tolist() == [[299] * 3]
+
+
+def test_no_tokens_or_more_than_the_context():
+    for length in (0, 10):
+        with pytest.raises(ShapeError, match=rf"T from 1 to the context of 9; got \('N', {length}\)"):
+            gpt(SMALL).init(jax.random.key(0), (length,))
     with pytest.raises(ShapeError, match=r"wants tokens \(N, T\).* got \('N', 2, 3\)"):
         gpt(SMALL).fwd({}, np.zeros((1, 2, 3), int))
     with pytest.raises(ValueError, match=r"the context of 9; got \(3, 8\) and 2"):
@@ -117,6 +130,6 @@ def test_what_cannot_be_sampled():
     for prompt in (np.zeros((1, 0), int), np.zeros(3, int)):
         with pytest.raises(ValueError, match="at least one token"):
             generate(SMALL, {}, prompt, 1, jax.random.key(0))
-    for settings in ({"temperature": -1.0}, {"top_k": 0}, {"top_k": 12}):
+    for settings in ({"temperature": -1.0}, {"temperature": float("nan")}, {"top_k": 0}, {"top_k": 12}):
         with pytest.raises(ValueError, match="temperature >= 0 and top_k from 1 to 11"):
             generate(SMALL, {}, TOKENS, 1, jax.random.key(0), **settings)

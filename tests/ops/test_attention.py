@@ -104,6 +104,7 @@ def test_in_blocks_nothing_of_the_size_of_the_weights_is_kept_or_made():
         (((5, 8), (7, 9), (7, 9), None), "q .5, 8., k .7, 9."),
         (((5, 8), (7, 8), (6, 8), None), "k .7, 8., v .6, 8."),
         (((6, 5, 8), (4, 7, 8), (4, 7, 8), None), "fewer heads that divide H"),
+        (((5, 8), (0, 8), (0, 8), None), "and at least one key"),
         (((5, 8), (7, 8), (7, 8), (7, 5)), r"mask that broadcasts to \(5, 7\); got bool \(7, 5\)"),
         (((5, 8), (7, 8), (7, 8), (2, 5, 7)), r"got bool \(2, 5, 7\)"),
     ],
@@ -114,6 +115,15 @@ def test_shapes_that_do_not_fit(shapes, message):
     for form in (ops.attention, ops.flash_attention):
         with pytest.raises(ShapeError, match=message):
             form().fwd(*args)
+
+
+@pytest.mark.parametrize("form", [ops.attention, ops.flash_attention])
+@pytest.mark.parametrize("batch", [(0,), (0, 4)], ids=str)
+def test_no_examples_are_no_case(form, batch):
+    args = [jnp.ones((*batch, T, 8)) for T in (5, 7, 7)]
+    y, residuals = form(causal=True).fwd(*args)
+    assert [d.shape for d in form(causal=True).bwd(residuals, y)[:3]] == [arg.shape for arg in args]
+    assert y.shape == args[0].shape
 
 
 def test_settings_that_make_no_sense():

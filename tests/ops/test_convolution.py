@@ -80,8 +80,8 @@ def test_no_images_are_images_too(make):
 @pytest.mark.parametrize("make", [ops.conv2d, ops.conv2d_transpose])
 @pytest.mark.parametrize(
     "settings",
-    [{"stride": 0}, {"stride": (1, 2, 3)}, {"dilation": 1.5}, {"groups": 0}, {"padding": "same"}, {"padding": 1},
-     {"padding": ((0, -1), (0, 0))}],
+    [{"stride": 0}, {"stride": (1, 2, 3)}, {"dilation": 1.5}, {"groups": 0}, {"groups": (2, 3)}, {"padding": "same"},
+     {"padding": 1}, {"padding": ((0, -1), (0, 0))}],
     ids=str,
 )  # fmt: skip
 def test_settings_that_are_none(make, settings):

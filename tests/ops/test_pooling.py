@@ -56,6 +56,13 @@ def test_sums_do_not_overflow_in_float16():
         assert float(dx[0, 2, 1, 0]) == pytest.approx(share, rel=1e-3)
 
 
+def test_the_mean_of_a_large_image_has_a_gradient_in_float16():
+    """256² is more than float16 holds."""
+    y, residuals = ops.global_average_pool.fwd(jnp.ones((1, 256, 256, 1), jnp.float16))
+    (dx,) = ops.global_average_pool.bwd(residuals, y)
+    np.testing.assert_allclose(np.asarray(dx[0, 0], np.float64), 2.0**-16, rtol=1e-3)
+
+
 def test_global_average_pool_is_average_pool_of_one_window():
     x = normal(0, 3, 2, 3, 2)
     one_window = ops.average_pool((2, 3))

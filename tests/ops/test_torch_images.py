@@ -43,6 +43,7 @@ def assert_same(fwd, bwd, args, theirs):
 
     y, cotangents = own(tuple(map(jnp.asarray, args)), jnp.asarray(dy))
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-10, atol=1e-10)
+    assert len(cotangents) >= len(leaves)  # None for what is not differentiated
     for cotangent, leaf in zip(cotangents, leaves, strict=False):
         np.testing.assert_allclose(cotangent, leaf.grad.numpy(), rtol=1e-10, atol=1e-10)
 

@@ -61,7 +61,7 @@ def linear_softmax_cross_entropy(
         """
         (x, table, *bias), labels = residuals
         wide = at_least_float32(x.dtype)
-        dterms = spread(dy, labels.shape, reduction).astype(wide)
+        dterms = spread(dy.astype(wide), labels.shape, reduction)
 
         def part(sums, rows):
             xs, at, d = rows
