@@ -68,7 +68,7 @@ def test_cached_logits_are_those_of_the_full_forward(config):
 def test_it_samples_what_the_model_thinks_likely(logits):
     """Every row the same prompt: the draws are of one distribution, that of its two likeliest."""
     prompt = np.repeat(TOKENS[:1, :3], 400, axis=0)
-    tokens = generate(SMALL, drawn(SMALL), prompt, 2, jax.random.key(1), temperature=2.0, top_k=2)
+    tokens = np.asarray(generate(SMALL, drawn(SMALL), prompt, 2, jax.random.key(1), temperature=2.0, top_k=2))
     likeliest = np.argsort(logits[0, 2])[-2:]
     low, high = logits[0, 2][likeliest]
     assert tokens.shape == (400, 2)
