@@ -17,13 +17,13 @@ from .types import Initializer, Layer, Params, Residuals, ShapeError
 
 def split_heads(x: Float[Array, "*B T F"], heads: int) -> Float[Array, "*B H T E"]:
     """The features of each head apart; ``merge_heads`` undoes it, and is so its backward too."""
-    return x.reshape(*x.shape[:-1], heads, -1).swapaxes(-2, -3)
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads).swapaxes(-2, -3)
 
 
 def merge_heads(x: Float[Array, "*B H T E"]) -> Float[Array, "*B T F"]:
     """The heads side by side in the last axis."""
     x = x.swapaxes(-2, -3)
-    return x.reshape(*x.shape[:-2], -1)
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
 
 
 class AttentionResiduals(NamedTuple):

@@ -122,6 +122,16 @@ def test_no_tokens_or_more_than_the_context():
         generate(SMALL, {}, TOKENS, 2, jax.random.key(0))
 
 
+def test_a_batch_of_no_examples():
+    def both(params):
+        y, residuals = gpt(SMALL).fwd(params, jnp.zeros((0, 3), int))
+        return y, gpt(SMALL).bwd(residuals, y)[0]
+
+    y, dparams = jax.eval_shape(both, shapes_of(SMALL))
+    assert y.shape == (0, 3, 11)
+    assert jax.tree.map(jnp.shape, dparams) == jax.tree.map(jnp.shape, shapes_of(SMALL))
+
+
 def test_what_cannot_be_sampled():
     for tokens, wrong in ((np.array([[3, 11]]), "11"), (np.array([[-1]]), "-1"), (np.array([[0.5]]), "0.5")):
         with pytest.raises(ValueError, match=f"tokens are integers from 0 to 10; got {wrong}"):
