@@ -57,7 +57,7 @@ class Program(NamedTuple):
 
 
 def traced_once(f: Callable[..., Any], args: list[Any]) -> Callable[..., Any]:
-    """``f`` as its jaxpr, still run op by op: a loop inside is then compiled once, and not at every call.
+    """``f`` as its jaxpr, still run op by op: a loop or branch inside is then compiled once, and not at every call.
 
     A function that cannot be traced, as it looks at values, comes back as it is.
     """
@@ -69,12 +69,12 @@ def traced_once(f: Callable[..., Any], args: list[Any]) -> Callable[..., Any]:
 
 
 class _ByStep:
-    """A jaxpr run op by op, its loops each by one jitted function: their derivatives too are compiled once then."""
+    """A jaxpr run op by op, its loops and branches each jitted: their derivatives too are compiled once then."""
 
     def __init__(self, closed: Any):
         self.closed = closed
         self.steps = [
-            jax.jit(_binder(eqn)) if eqn.primitive.name in ("scan", "while") else _binder(eqn)
+            jax.jit(_binder(eqn)) if eqn.primitive.name in ("scan", "while", "cond") else _binder(eqn)
             for eqn in closed.jaxpr.eqns
         ]
 
