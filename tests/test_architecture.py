@@ -30,6 +30,7 @@ WITHIN = {
     ],
     "ops/losses": ["reduction", "regression", "probabilities", "logits", "fused", "margins", "weighting"],
     "gradcheck": [
+        "compiling",
         "subject",
         "packing",
         "widening",

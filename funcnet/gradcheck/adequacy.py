@@ -47,9 +47,11 @@ def adequacy(subject: Subject, probes: Sequence[Probe]) -> Adequacy:
     ]
     left = mutants
     for p in probes:
-        for dy, ref, got in zip(p.dys, p.refs, p.gots, strict=True):
-            if left:
-                allowed = allowed_error(ref, reference.movement(subject.primal, p.draw.args, dy, ref))
-                left = [(i, what) for i, what in left if (np.abs(MUTATIONS[what](got[i]) - ref[i]) <= allowed[i]).all()]
+        if not left:
+            break
+        movements = reference.movement(subject.primal, p.draw.args, p.dys, p.refs)
+        for moved, ref, got in zip(movements, p.refs, p.gots, strict=True):
+            allowed = allowed_error(ref, moved)
+            left = [(i, what) for i, what in left if (np.abs(MUTATIONS[what](got[i]) - ref[i]) <= allowed[i]).all()]
     names = [cotangent_name(subject, leaf) for leaf in float_leaves(probes[0].draw.args)]
     return Adequacy(len(mutants), tuple(f"{names[i]} {what}" for i, what in left))

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import kinks, reference
-from .compiled import begun, cotangent_name, hand, shape_of_y
+from .compiled import cotangent_name, hand, shape_of_y
+from .compiling import begun
 from .decision import Malformed
 from .inputs import Draw
 from .packing import Packed, pack
@@ -160,7 +161,7 @@ def _conditioning(subject: Subject, case: _Case, dtype: Any) -> list[float]:
     with jax.enable_x64(True):
         high, dy = _in_float64(case)
         _, (ref,) = reference.pull(subject.primal, high, [dy])
-        moved = reference.movement(subject.primal, high, dy, ref)
+        (moved,) = reference.movement(subject.primal, high, [dy], [ref])
     return [4 * float(jnp.finfo(dtype).eps) / EPS * m[np.isfinite(m)].max(initial=0) for m in moved]
 
 

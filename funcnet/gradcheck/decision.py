@@ -93,7 +93,7 @@ def probe(subject: Subject, draw: Draw, cotangents: int = 2) -> Probe:
     _, refs = reference.pull(subject.primal, args, dys)
     if found := not_finite(subject, args, gots[0], refs[0]):
         raise Malformed(found)
-    excess = [errors_in_units(subject, args, dy, ref, got) for dy, ref, got in zip(dys, refs, gots, strict=True)]
+    excess = errors_in_units(subject, args, dys, refs, gots)
     return Probe(draw._replace(args=args), y, residuals, dys, refs, gots, excess)
 
 
@@ -132,18 +132,17 @@ def not_finite(subject: Subject, args: tuple[Any, ...], got: list[np.ndarray], r
 
 
 def errors_in_units(
-    subject: Subject, args: tuple[Any, ...], dy: Any, ref: list[np.ndarray], got: list[np.ndarray]
-) -> list[float]:
-    """The largest error of every leaf, in units of what is allowed; the dear terms only where the cheap ones fail."""
+    subject: Subject, args: tuple[Any, ...], dys: list[Any], refs: list[list[np.ndarray]], gots: list[list[np.ndarray]]
+) -> list[list[float]]:
+    """The largest error of every leaf, in units of what is allowed; the dear term only where the cheap ones fail."""
 
-    def units(moved: list[Any]) -> list[float]:
+    def units(got: list[np.ndarray], ref: list[np.ndarray], moved: list[Any]) -> list[float]:
         return [ratio(np.abs(g - r), a) for g, r, a in zip(got, ref, allowed_error(ref, moved), strict=True)]
 
-    found = units([0.0] * len(ref))
-    for nudges in (1, 8):
-        if max(found, default=0) > 1:
-            found = units(reference.movement(subject.primal, args, dy, ref, nudges))
-    return found
+    found = [units(got, ref, [0.0] * len(ref)) for got, ref in zip(gots, refs, strict=True)]
+    if all(units <= 1 for row in found for units in row):
+        return found
+    return list(map(units, gots, refs, reference.movement(subject.primal, args, dys, refs, nudges=8)))
 
 
 def allowed_error(ref: list[np.ndarray], moved: list[Any]) -> list[np.ndarray]:

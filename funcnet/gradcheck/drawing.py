@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..types import Layer
-from .compiled import HASTE, begun, value
+from .compiled import value
+from .compiling import HASTE, begun
 from .inputs import DOMAINS, Draw, draws, finite, many_rows, specs_of
 from .packing import pack
 from .settings import Settings, arrays_of

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import reference
-from .compiled import HASTE, cotangent_name, program, truth
+from .compiled import cotangent_name, truth
+from .compiling import HASTE, program
 from .decision import Malformed, Probe, allowed_error, run_backward
 from .inputs import Draw, finite
 from .packing import pack

@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .compiling import HASTE, program
 from .program import Hooks, Traced, evaluate, program_of, traced_once
 from .subject import InputError, first_line, is_float
 
 EPS = float(np.finfo(np.float64).eps)
+AT_ONCE = 2**20  # elements in all: what has more takes longer to run than to compile
 
 
 class Leaf(NamedTuple):
@@ -136,25 +138,46 @@ def _along_units(f: Callable[..., Any], floats: Sequence[Any], i: int, dy: Any) 
 
 
 def movement(
-    primal: Callable[..., Any], args: tuple[Any, ...], dy: Any, ref: list[np.ndarray], nudges: int = 1
-) -> list[np.ndarray]:
+    primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any], refs: list[list[np.ndarray]], nudges: int = 1
+) -> list[list[np.ndarray]]:
     """How far the reference moves when the inputs move by one rounding unit: what no backward can be blamed for.
 
-    A single nudge may leave some element where it is, by luck; the largest movement under several does not.
+    For each cotangent and leaf. A single nudge may leave some element where it is, by luck; the largest movement under
+    several does not. Several are had by one compiled program, which is compared with itself alone.
     """
     f, floats = of_floats(primal, args)
-    moved = [np.zeros_like(leaf) for leaf in ref]
+
+    def pulled(point: Sequence[Any]) -> list[Any]:
+        _, pullback = vjp(f, *point)
+        return [pullback(dy) for dy in dys]
+
+    here = [np.asarray(leaf) for leaf in floats]
+    points = [here]
     for nudge, sign in itertools.product(range(nudges), (1, -1)):
         rng = np.random.default_rng(7 + nudge)
-        nudged = [
-            jax.device_put(np.asarray(leaf * (1 + sign * EPS * rng.choice([-1, 1], size=leaf.shape))))
-            for leaf in map(np.asarray, floats)
-        ]
-        _, pullback = vjp(f, *nudged)
-        for i, leaf in enumerate(pullback(dy)):
-            with np.errstate(invalid="ignore"):  # infinite at inputs that were infinite in a narrow dtype
-                moved[i] = np.maximum(moved[i], np.abs(np.asarray(leaf) - ref[i]))
-    return moved
+        points.append([np.asarray(leaf * (1 + sign * EPS * rng.choice([-1, 1], size=leaf.shape))) for leaf in here])
+    seen = _at_once(pulled, points) if nudges > 1 else None
+    seen = seen or [refs, *(pulled([jax.device_put(leaf) for leaf in point]) for point in points[1:])]
+
+    def moved(dy: int, leaf: int) -> np.ndarray:
+        base, *others = (np.asarray(at[dy][leaf]) for at in seen)
+        return np.max([np.abs(other - base) for other in others], axis=0)
+
+    with np.errstate(invalid="ignore"):  # infinite at inputs that were infinite in a narrow dtype
+        return [[moved(dy, leaf) for leaf in range(len(here))] for dy in range(len(dys))]
+
+
+def _at_once(pulled: Callable[..., list[Any]], points: list[list[np.ndarray]]) -> list[Any] | None:
+    """``pulled`` at each point, compiled; None where that cannot be, or where it would not be the quicker way."""
+    stacked = [np.stack(leaves) for leaves in zip(*points, strict=True)]
+    if sum(leaf.size for leaf in stacked) > AT_ONCE:
+        return None
+    try:
+        found = program(lambda *leaves: jax.lax.map(pulled, leaves), stacked, options=HASTE)(*stacked)
+    except Exception:  # it looks at values; whatever else it is, the eager run says it better
+        return None
+    found = jax.tree.map(np.asarray, found)
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(len(points))]
 
 
 def draw_cotangent(y: Any, rng: np.random.Generator) -> Any:
