@@ -168,7 +168,7 @@ def cached_logits(
     """The logits of the T tokens that stand at ``start`` and after; what came before is in the cache, as they then are.
 
     Equal to what ``gpt`` gives for all tokens at once, at the cost of T. With ``last`` it is the logits of the last
-    alone, (B, 1, V). ``start`` + T is at most the cache's length: no value can raise under jit.
+    alone, (B, 1, V). Past the cache's end they are NaN, as no value can raise under jit.
     """
     norm, feed_forward = layer_norm(), _feed_forward(config)
     heads, key_heads = config.heads, config.key_heads or config.heads
@@ -194,6 +194,7 @@ def cached_logits(
         return x + y, Cache(k, v)
 
     x, cache = lax.scan(step, x, (params["blocks"], *cache))
+    x = jnp.where(start + T <= L, x, jnp.nan)
     x = x[:, -1:] if last else x
     return ops.unembedding.fwd(norm.fwd(params["norm"], x)[0], table)[0], cache
 

@@ -65,6 +65,11 @@ def test_cached_logits_are_those_of_the_full_forward(config):
     np.testing.assert_allclose(*both(drawn(config)), rtol=1e-11, atol=1e-12)
 
 
+def test_past_the_end_of_the_cache_there_are_no_logits():
+    found, _ = cached_logits(SMALL, drawn(SMALL), TOKENS[:, :5], empty_cache(SMALL, 3, 9), 5)
+    assert jnp.isnan(found).all()
+
+
 def test_it_samples_what_the_model_thinks_likely(logits):
     """Every row the same prompt: the draws are of one distribution, that of its two likeliest."""
     prompt = np.repeat(TOKENS[:1, :3], 400, axis=0)
