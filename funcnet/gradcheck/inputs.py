@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +22,8 @@ from .subject import InputError, Subject
 PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
 SIZES = ((5, 7, *PRIMES), (8, 9, 5, 7, *PRIMES))
 EVEN = (1, 8, *(prime - 1 for prime in PRIMES))
+WIDE = (1, 130, *EVEN[2:])  # more columns than a block of 128 holds, where no array has more elements than MANY
+MANY = 1 << 16
 MOST = 1 << 25  # elements of an array
 DOMAINS = ("normal", "positive", "unit interval", "simplex")
 
@@ -140,9 +142,11 @@ def _kind(dtypes: Any) -> str:
 def draws(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str) -> list[Draw]:
     """A draw for every set of sizes: two that differ in each axis, and one whose first axis is 1, the others even.
 
+    In the last the second axis is long, as some mistakes are made in the last block of a row alone.
+
     ``*B`` is one axis in the first, two in the second.
     """
-    names = _axis_names(specs)
+    names, fixed = _axis_names(specs), {name: (size,) for name, size in sizes.items()}
     if unknown := sizes.keys() - set(names):
         raise InputError(f"sizes is for the axes {', '.join(names) or '(there are none)'}; got {', '.join(unknown)}")
     if len(names) > len(SIZES[0]):
@@ -151,16 +155,19 @@ def draws(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: s
     if unbounded := {below for below in ranges if not below.isdigit()} - sizes.keys():
         below = min(unbounded)
         raise InputError(f"the range {below} is no axis of an argument; give it a size, as in sizes={{{below!r}: 10}}")
-    tables: list[dict[str, tuple[int, ...]]] = [
-        {name: (size,) for name, size in zip(names, table, strict=False)} for table in SIZES
-    ]
+
+    def sized(table: Iterable[int]) -> dict[str, tuple[int, ...]]:
+        return {name: (size,) for name, size in zip(names, table, strict=False)}
+
+    tables = [sized(table) for table in SIZES]
     for name in names:
         if name.startswith(("*", "...")):
             tables[1][name] = (2, 3)
     if names:
-        tables.append({name: (size,) for name, size in zip(names, EVEN, strict=False)})
+        largest = max(math.prod(_shape(leaf, sized(WIDE) | fixed)) for leaf in _leaves(specs))
+        tables.append(sized(WIDE if largest <= MANY else EVEN))
     for leaf in _leaves(specs):
-        if math.prod(_shape(leaf, tables[0] | {name: (size,) for name, size in sizes.items()})) > MOST:
+        if math.prod(_shape(leaf, tables[0] | fixed)) > MOST:
             raise InputError(f"an array {' '.join(leaf.axes)!r} would be too large; fix its axes by sizes=...")
     return [_draw(specs, table, sizes, [seed, i], domain) for i, table in enumerate(tables)]
 

@@ -205,6 +205,22 @@ def test_what_is_wrong_with_many_rows_alone_is_found():
     assert re.match("is right at N=5 D=7; .*, and wrong at N=40009 D=7: got 0 at", finding.explanation)
 
 
+def test_what_is_wrong_in_long_rows_alone_is_found():
+    """A kernel that works in blocks of 128 columns, and takes the second for another first."""
+
+    def bwd(x, dy):
+        return (2 * jnp.where(jnp.arange(x.shape[-1]) < 128, x, x[..., :1]) * dy,)
+
+    (finding,) = gradcheck.check(Rule(lambda x: (x * x, x), bwd), "N D").findings
+    assert (finding.mistake, finding.explanation) == ("unexplained", "2 of its 130 elements are wrong")
+
+
+def test_rows_are_no_longer_than_memory_allows():
+    report = gradcheck.check(Rule(lambda x: (2 * x, None), lambda _, dy: (2 * dy,)), "N D D D")
+    assert report.verdict == "correct"
+    assert "N=1 D=8" in report.probes[2]
+
+
 def test_what_is_wrong_at_even_sizes_alone_is_found():
     """The spectrum of an even number of samples has a last entry that stands for one frequency and not for two."""
 
