@@ -39,7 +39,7 @@ def networks(draw, features: int, depth: int):
     return (residual(branches[0]) if kind == "residual" else parallel(*branches)), width
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data(), features=ODD, lead=st.sampled_from([(), (3,)]))
 def test_chain_rule_on_random_networks(data, features, lead):
     net, out = data.draw(networks(features, depth=2))

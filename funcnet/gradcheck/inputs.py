@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -142,11 +142,10 @@ def _kind(dtypes: Any) -> str:
 def draws(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str) -> list[Draw]:
     """A draw for every set of sizes: two that differ in each axis, and one whose first axis is 1, the others even.
 
-    In the last the second axis is long, as some mistakes are made in the last block of a row alone.
-
-    ``*B`` is one axis in the first, two in the second.
+    In the last the second axis is long, as some mistakes are made in the last block of a row alone. ``*B`` is one axis
+    in the first, two in the second.
     """
-    names, fixed = _axis_names(specs), {name: (size,) for name, size in sizes.items()}
+    names = _axis_names(specs)
     if unknown := sizes.keys() - set(names):
         raise InputError(f"sizes is for the axes {', '.join(names) or '(there are none)'}; got {', '.join(unknown)}")
     if len(names) > len(SIZES[0]):
@@ -155,21 +154,18 @@ def draws(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: s
     if unbounded := {below for below in ranges if not below.isdigit()} - sizes.keys():
         below = min(unbounded)
         raise InputError(f"the range {below} is no axis of an argument; give it a size, as in sizes={{{below!r}: 10}}")
-
-    def sized(table: Iterable[int]) -> dict[str, tuple[int, ...]]:
-        return {name: (size,) for name, size in zip(names, table, strict=False)}
-
-    tables = [sized(table) for table in SIZES]
+    tables = [_sized(names, table, sizes) for table in SIZES]
     for name in names:
-        if name.startswith(("*", "...")):
+        if name.startswith(("*", "...")) and name not in sizes:
             tables[1][name] = (2, 3)
     if names:
-        largest = max(math.prod(_shape(leaf, sized(WIDE) | fixed)) for leaf in _leaves(specs))
-        tables.append(sized(WIDE if largest <= MANY else EVEN))
+        wide, even = (_sized(names, table, sizes) for table in (WIDE, EVEN))
+        fits = all(math.prod(_shape(leaf, wide)) <= MANY for leaf in _leaves(specs))
+        tables.append(wide if fits else even)
     for leaf in _leaves(specs):
-        if math.prod(_shape(leaf, tables[0] | fixed)) > MOST:
+        if math.prod(_shape(leaf, tables[0])) > MOST:
             raise InputError(f"an array {' '.join(leaf.axes)!r} would be too large; fix its axes by sizes=...")
-    return [_draw(specs, table, sizes, [seed, i], domain) for i, table in enumerate(tables)]
+    return [_draw(specs, table, [seed, i], domain) for i, table in enumerate(tables)]
 
 
 def many_rows(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str, rows: int) -> Draw | None:
@@ -177,11 +173,15 @@ def many_rows(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domai
     names = _axis_names(specs)
     if not names or names[0] in sizes:
         return None
-    table = {name: (size,) for name, size in zip(names, SIZES[0], strict=False)}
-    sized = {**table, names[0]: (rows,)} | {name: (size,) for name, size in sizes.items()}
-    if any(math.prod(_shape(leaf, sized)) > MOST for leaf in _leaves(specs)):
+    table = {**_sized(names, SIZES[0], sizes), names[0]: (rows,)}
+    if any(math.prod(_shape(leaf, table)) > MOST for leaf in _leaves(specs)):
         return None
-    return _draw(specs, {**table, names[0]: (rows,)}, sizes, [seed, rows], domain)
+    return _draw(specs, table, [seed, rows], domain)
+
+
+def _sized(names: Sequence[str], table: Sequence[int], sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """The axes with the sizes of a table, but for those that the caller fixed."""
+    return {name: (sizes.get(name, size),) for name, size in zip(names, table, strict=False)}
 
 
 def _axis_names(specs: tuple[Any, ...]) -> list[str]:
@@ -190,10 +190,7 @@ def _axis_names(specs: tuple[Any, ...]) -> list[str]:
     return [name for name in names if not name.isdigit()]
 
 
-def _draw(
-    specs: tuple[Any, ...], table: dict[str, tuple[int, ...]], sizes: Mapping[str, int], seeds: list[int], domain: str
-) -> Draw:
-    table = table | {name: (size,) for name, size in sizes.items()}
+def _draw(specs: tuple[Any, ...], table: dict[str, tuple[int, ...]], seeds: list[int], domain: str) -> Draw:
     rng = np.random.default_rng(seeds)
     args = jax.tree.map(lambda s: _array(s, table, rng, domain), specs, is_leaf=lambda s: isinstance(s, Spec))
     return Draw(args, {name: math.prod(size) for name, size in table.items()}, domain, seeds[0])
