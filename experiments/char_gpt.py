@@ -24,7 +24,8 @@ from jaxtyping import Float, Int, UInt8
 from rich.console import Console
 from rich.table import Table
 
-from funcnet import ops, optimizers, schedules, text, training
+from funcnet import ops, optimizers, schedules, training
+from funcnet.data import text
 from funcnet.models import GPTConfig, generate, gpt
 from funcnet.progress import step_progress
 

@@ -25,10 +25,11 @@ from rich.table import Column, Table
 
 from funcnet import gradcheck
 from funcnet.gradcheck import Finding, Report
-from funcnet.gradcheck.drawing import inputs_for
-from funcnet.gradcheck.reference import draw_cotangent
-from funcnet.gradcheck.settings import Settings
-from funcnet.gradcheck.subject import as_subject, cast
+from funcnet.gradcheck.engine.leaves import cast
+from funcnet.gradcheck.judge.reference import draw_cotangent
+from funcnet.gradcheck.trial.draws import inputs_for
+from funcnet.gradcheck.trial.settings import Settings
+from funcnet.gradcheck.trial.subject import as_subject
 from funcnet.progress import step_progress
 
 from . import harness, mistakes

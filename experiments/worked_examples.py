@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from funcnet import data
-from funcnet.idx import DataError
+from funcnet.data.idx import DataError
 from funcnet.progress import step_progress
 
 from . import examples, harness

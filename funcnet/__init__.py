@@ -3,12 +3,12 @@
 Layers and combinators are exported here; rules live in ``funcnet.ops``, data sets in ``funcnet.data``.
 """
 
-from . import initializers, models, ops, optimizers, schedules
-from .calibration import calibrate
-from .combinators import parallel, repeat, residual, serial
-from .convolutional import average_pool, conv2d, conv2d_transpose, global_average_pool, max_pool
+from . import data, initializers, layers, models, ops, optimizers, schedules, training
 from .layers import (
+    average_pool,
     batch_norm,
+    conv2d,
+    conv2d_transpose,
     dense,
     dropout,
     elu,
@@ -17,6 +17,7 @@ from .layers import (
     geglu,
     gelu,
     gelu_tanh,
+    global_average_pool,
     glu,
     group_norm,
     gru,
@@ -24,21 +25,27 @@ from .layers import (
     leaky_relu,
     log_softmax,
     lstm,
+    max_pool,
+    multi_head_attention,
+    parallel,
     positions,
     reglu,
     relu,
+    repeat,
+    residual,
     rms_norm,
     rnn,
+    serial,
     sigmoid,
     silu,
     softmax,
     softplus,
+    summary,
     swiglu,
     tanh,
+    transformer_block,
 )
-from .summary import summary
-from .training import accuracy, evaluate, fit, init_state, train_epoch, train_step, value_and_grad
-from .transformer import multi_head_attention, transformer_block
+from .training import accuracy, calibrate, evaluate, fit, init_state, train_epoch, train_step, value_and_grad
 from .types import Layer, Optimizer, Rule, ShapeError
 
 __all__ = [
@@ -52,6 +59,7 @@ __all__ = [
     "calibrate",
     "conv2d",
     "conv2d_transpose",
+    "data",
     "dense",
     "dropout",
     "elu",
@@ -69,6 +77,7 @@ __all__ = [
     "init_state",
     "initializers",
     "layer_norm",
+    "layers",
     "leaky_relu",
     "log_softmax",
     "lstm",
@@ -96,6 +105,7 @@ __all__ = [
     "tanh",
     "train_epoch",
     "train_step",
+    "training",
     "transformer_block",
     "value_and_grad",
 ]

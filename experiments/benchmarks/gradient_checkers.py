@@ -29,7 +29,8 @@ from rich.table import Column, Table
 
 import funcnet
 from funcnet import Rule, data, gradcheck
-from funcnet.gradcheck import inputs, subject
+from funcnet.gradcheck.trial import specs as inputs
+from funcnet.gradcheck.trial import subject
 from funcnet.progress import step_progress
 
 from .. import harness, mistakes

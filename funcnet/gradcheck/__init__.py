@@ -3,8 +3,8 @@
 It knows the types only, never funcnet's own rules: it works on anyone's functions.
 """
 
-from .checking import assert_correct, check, check_custom_vjp
+from .check import assert_correct, check, check_custom_vjp
 from .report import Element, Finding, Report, Verdict
-from .subject import InputError
+from .trial.subject import InputError
 
 __all__ = ["Element", "Finding", "InputError", "Report", "Verdict", "assert_correct", "check", "check_custom_vjp"]

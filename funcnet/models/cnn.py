@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import initializers
-from ..combinators import parallel, residual, serial
-from ..convolutional import conv2d, global_average_pool, max_pool
-from ..layers import batch_norm, dense, dropout, flatten, relu
+from ..layers.activations import relu
+from ..layers.combinators import parallel, residual, serial
+from ..layers.convolution import conv2d, global_average_pool, max_pool
+from ..layers.dropout import dropout
+from ..layers.linear import dense, flatten
+from ..layers.normalization import batch_norm
 from ..ops.windows import Padding, Pair
 from ..types import Layer
 

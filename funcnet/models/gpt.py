@@ -13,9 +13,13 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .. import initializers, ops
-from ..combinators import repeat, serial
-from ..layers import dense, dropout, embedding, gelu_tanh, layer_norm, positions
-from ..transformer import merge_heads, multi_head_attention, queries_keys_values, transformer_block
+from ..layers.activations import gelu_tanh
+from ..layers.attention import merge_heads, multi_head_attention, queries_keys_values, transformer_block
+from ..layers.combinators import repeat, serial
+from ..layers.dropout import dropout
+from ..layers.embedding import embedding, positions
+from ..layers.linear import dense
+from ..layers.normalization import layer_norm
 from ..types import Initializer, Layer, Params, Residuals, ShapeError
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .. import initializers
-from ..combinators import serial
-from ..layers import batch_norm, dense, dropout, flatten, relu
+from ..layers.activations import relu
+from ..layers.combinators import serial
+from ..layers.dropout import dropout
+from ..layers.linear import dense, flatten
+from ..layers.normalization import batch_norm
 from ..types import Initializer, Layer
 
 

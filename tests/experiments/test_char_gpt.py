@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import char_gpt, harness
-from funcnet import text
+from funcnet.data import text
 from funcnet.types import Layer
 
 TINY = {"context": 8, "width": 16, "depth": 1, "heads": 2, "batch_size": 8, "learning_rate": 0.02}

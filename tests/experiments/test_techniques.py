@@ -9,7 +9,7 @@ import pytest
 from experiments import harness, techniques
 from experiments.techniques import TECHNIQUES, Config, Run, best, neighbours, search
 from funcnet import training
-from funcnet.training import NonFiniteError
+from funcnet.training.fit import NonFiniteError
 
 BASELINE = TECHNIQUES[0]
 

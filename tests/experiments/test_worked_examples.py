@@ -10,7 +10,7 @@ import pytest
 from experiments import examples, worked_examples
 from experiments.examples import worked
 from funcnet import Rule, data, ops
-from funcnet.idx import DataError
+from funcnet.data.idx import DataError
 
 BY_ITEM = {(worked.item, worked.function.__name__): worked for worked in examples.EXAMPLES}
 NUMBERS = [worked for worked in examples.EXAMPLES if not worked.drawn]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax, nn
 from jax.scipy import special
 
-from funcnet.gradcheck.subject import is_float
+from funcnet.gradcheck.engine.leaves import is_float
 from funcnet.types import Rule
 
 

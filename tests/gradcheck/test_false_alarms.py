@@ -8,9 +8,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from funcnet import gradcheck
-from funcnet.gradcheck import decision, reference
-from funcnet.gradcheck.inputs import Draw
-from funcnet.gradcheck.subject import as_subject
+from funcnet.gradcheck.judge import probe as decision
+from funcnet.gradcheck.judge import reference
+from funcnet.gradcheck.trial.specs import Draw
+from funcnet.gradcheck.trial.subject import as_subject
 from funcnet.types import Rule
 from tests.gradcheck.false_alarms import outcomes
 from tests.gradcheck.right import RIGHT

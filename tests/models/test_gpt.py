@@ -36,7 +36,7 @@ def test_it_starts_as_gpt_2_does():
 
 
 def test_fused_with_its_loss_it_gives_the_same_loss_and_gradient():
-    """Also that the tied table has both its gradients: in the plain form jax.vjp said so, see tests/test_layers.py."""
+    """Also that the tied table has both its gradients: in the plain form jax.vjp said so, see tests/layers."""
     params = drawn(SMALL)
 
     @jax.jit

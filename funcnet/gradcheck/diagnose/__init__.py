@@ -1,0 +1,1 @@
+"""What is wrong: paths, patterns, and the words for them."""

@@ -1,0 +1,1 @@
+"""Wrong local derivatives that people write."""

@@ -1,0 +1,1 @@
+"""What touches the internals of JAX: leaves, jaxprs, widening, compiling."""

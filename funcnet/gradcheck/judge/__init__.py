@@ -1,0 +1,1 @@
+"""Whether the backward is right: the reference, the comparison, the laws, kinks, arithmetic."""

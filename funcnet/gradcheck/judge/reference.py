@@ -1,0 +1,259 @@
+"""The reference: ``jax.vjp`` of the undecorated forward, eager and in float64, and the audit of that reference."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..engine.compiling import HASTE, program
+from ..engine.jaxprs import Hooks, Traced, evaluate, program_of, traced_once
+from ..engine.leaves import first_line, float_leaves, is_float
+from ..trial.subject import InputError
+
+EPS = float(np.finfo(np.float64).eps)
+AT_ONCE = 2**20  # elements in all: what has more takes longer to run than to compile
+
+
+def of_floats(primal: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], list[Any]]:
+    """``primal`` as a function of the differentiable leaves alone, traced once but run eagerly, and those leaves."""
+    leaves, structure = jax.tree.flatten(args)
+    positions = [leaf.position for leaf in float_leaves(args)]
+
+    def f(*floats):
+        filled = list(leaves)
+        for position, value in zip(positions, floats, strict=True):
+            filled[position] = value
+        return primal(*jax.tree.unflatten(structure, filled))
+
+    floats = [jnp.asarray(leaves[position]) for position in positions]
+    return traced_once(f, floats), floats
+
+
+def primitives(f: Callable[..., Any], floats: list[Any]) -> set[str]:
+    """The names of the primitives in ``f``, at any depth; none where it cannot be traced."""
+    try:
+        jaxpr = jax.make_jaxpr(f)(*floats)
+    except jax.errors.JAXTypeError:
+        return set()
+    return {eqn.primitive.name for eqn in equations(jaxpr.jaxpr)}
+
+
+def custom_derivatives(f: Callable[..., Any], floats: list[Any]) -> list[str]:
+    """The names of the functions with a ``custom_jvp`` or ``custom_vjp`` of their own that ``f`` calls."""
+    found: list[str] = []
+    try:
+        jaxpr = jax.make_jaxpr(f)(*floats).jaxpr
+    except jax.errors.JAXTypeError:  # it looks at values
+        return found
+    for eqn in equations(jaxpr):
+        if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
+            found.append(str(getattr(eqn.params["call_jaxpr"].jaxpr.debug_info, "func_name", "a custom derivative")))
+    return list(dict.fromkeys(found))
+
+
+def rounded_constants(f: Callable[..., Any], floats: list[Any]) -> list[float]:
+    """Numbers that ``f`` computes with which are those of float32, but for short ones: 0.10000000149011612, not 0.5."""
+    try:
+        closed = jax.make_jaxpr(f)(*floats)
+    except jax.errors.JAXTypeError:  # it looks at values
+        return []
+    literals = [v.val for eqn in equations(closed.jaxpr) for v in eqn.invars if hasattr(v, "val")]
+    numbers = [float(n) for c in (*literals, *closed.consts) if is_float(np.asarray(c)) for n in np.ravel(c)[:64]]
+    return [n for n in numbers if float(np.float32(n)) == n and len(repr(n)) > 12]
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Every equation of a jaxpr, at any depth."""
+    left = [jaxpr]
+    while left:
+        for eqn in left.pop().eqns:
+            yield eqn
+            inner = [
+                part for value in eqn.params.values() for part in (value if isinstance(value, tuple) else (value,))
+            ]
+            left += [getattr(part, "jaxpr", part) for part in inner if hasattr(getattr(part, "jaxpr", part), "eqns")]
+
+
+def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> tuple[Any, list[list[np.ndarray]]]:
+    """y, and for every cotangent the reference for every differentiable leaf."""
+    f, floats = of_floats(primal, args)
+    try:
+        y, pullback = vjp(f, *floats)
+        return y, [[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys]
+    except Exception as error:  # it looks at values, or JAX has no derivative of it
+        said = first_line(error)
+        text = f"jax.vjp of the forward raised {type(error).__name__}, so there is no reference: {said}"
+        raise InputError(f"{text} (a forward of the same function in plain JAX would be one)") from error
+
+
+def vjp(f: Callable[..., Any], *floats: Any) -> tuple[Any, Callable[[Any], Sequence[Any]]]:
+    """``jax.vjp``, and by forward mode where ``f`` holds a ``while`` loop, which has no reverse."""
+    y, reverse = jax.vjp(f, *floats)
+
+    def pullback(dy):
+        try:
+            return reverse(dy)
+        except ValueError as error:
+            if "Reverse-mode differentiation does not work" not in str(error):
+                raise
+            return [_along_units(f, floats, i, dy) for i in range(len(floats))]
+
+    return y, pullback
+
+
+def _along_units(f: Callable[..., Any], floats: Sequence[Any], i: int, dy: Any) -> Any:
+    """⟨dy, ∂y⟩ along every unit vector of one argument."""
+    x = floats[i]
+
+    def slope(unit):
+        still = [jnp.zeros_like(leaf) for leaf in floats]
+        still[i] = unit
+        _, moved = jax.jvp(f, tuple(floats), tuple(still))
+        pairs = zip(jax.tree.leaves(dy), jax.tree.leaves(moved), strict=True)
+        return sum(jnp.vdot(d, m) for d, m in pairs if is_float(d))
+
+    units = jnp.eye(x.size, dtype=x.dtype).reshape(-1, *x.shape)
+    return jax.vmap(slope)(units).astype(x.dtype).reshape(x.shape)
+
+
+def movement(
+    primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any], refs: list[list[np.ndarray]], nudges: int = 1
+) -> list[list[np.ndarray]]:
+    """How far the reference moves when the inputs move by one rounding unit: what no backward can be blamed for.
+
+    For each cotangent and leaf. A single nudge may leave some element where it is, by luck; the largest movement under
+    several does not. Several are had by one compiled program, which is compared with itself alone.
+    """
+    f, floats = of_floats(primal, args)
+
+    def pulled(point: Sequence[Any]) -> list[Any]:
+        _, pullback = vjp(f, *point)
+        return [pullback(dy) for dy in dys]
+
+    here = [np.asarray(leaf) for leaf in floats]
+    points = [here]
+    for nudge, sign in itertools.product(range(nudges), (1, -1)):
+        rng = np.random.default_rng(7 + nudge)
+        points.append([np.asarray(leaf * (1 + sign * EPS * rng.choice([-1, 1], size=leaf.shape))) for leaf in here])
+    seen = _at_once(pulled, points) if nudges > 1 else None
+    seen = seen or [refs, *(pulled([jax.device_put(leaf) for leaf in point]) for point in points[1:])]
+
+    def moved(dy: int, leaf: int) -> np.ndarray:
+        base, *others = (np.asarray(at[dy][leaf]) for at in seen)
+        return np.max([np.abs(other - base) for other in others], axis=0)
+
+    with np.errstate(invalid="ignore"):  # infinite at inputs that were infinite in a narrow dtype
+        return [[moved(dy, leaf) for leaf in range(len(here))] for dy in range(len(dys))]
+
+
+def _at_once(pulled: Callable[..., list[Any]], points: list[list[np.ndarray]]) -> list[Any] | None:
+    """``pulled`` at each point, compiled; None where that cannot be, or where it would not be the quicker way."""
+    stacked = [np.stack(leaves) for leaves in zip(*points, strict=True)]
+    if sum(leaf.size for leaf in stacked) > AT_ONCE:
+        return None
+    try:
+        found = program(lambda *leaves: jax.lax.map(pulled, leaves), stacked, options=HASTE)(*stacked)
+    except Exception:  # it looks at values; whatever else it is, the eager run says it better
+        return None
+    found = jax.tree.map(np.asarray, found)
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(len(points))]
+
+
+def draw_cotangent(y: Any, rng: np.random.Generator) -> Any:
+    """A random normal cotangent for y; float0 where y holds integers."""
+
+    def leaf(part):
+        if not is_float(part):
+            return np.zeros(np.shape(part), jax.dtypes.float0)
+        return jax.device_put(np.asarray(rng.normal(size=np.shape(part))).astype(part.dtype))
+
+    return jax.tree.map(leaf, y)
+
+
+def with_stops_held(f: Callable[..., Any], floats: list[Any]) -> Callable[..., Any] | None:
+    """``f`` with what ``stop_gradient`` hides held as it is here: the function that autodiff differentiates.
+
+    None where it hides nothing, or only inside a loop.
+    """
+    if not isinstance(f, Traced):
+        return None
+    program = program_of(f, floats, None, inline_custom=True)
+    stopped = {value for step in program.steps if step.primitive == "stop_gradient" for value in step.outs}
+    if not stopped:
+        return None
+    here: dict[int, Any] = {}
+    evaluate(program, floats, Hooks(result=lambda value, env: here.setdefault(value, env[value])))
+    kept = Hooks(result=lambda value, env: here[value] if value in stopped else env[value])
+    return lambda *moved: jax.tree.unflatten(f.structure, evaluate(program, moved, kept))
+
+
+class Audit(NamedTuple):
+    """What differences say of the reference for one leaf: their slope, its own error, and that of autodiff."""
+
+    slope: float
+    uncertainty: float
+    autodiff: float
+
+    @property
+    def disagree(self) -> bool:
+        """Whether differences are sure, and autodiff is elsewhere."""
+        scale = max(abs(self.slope), abs(self.autodiff))
+        return self.uncertainty < 1e-8 * scale and abs(self.slope - self.autodiff) > 1e-6 * scale
+
+
+def audit(
+    primal: Callable[..., Any],
+    args: tuple[Any, ...],
+    dy: Any,
+    ref: list[np.ndarray],
+    along_these: list[np.ndarray] | None = None,
+    hold_stops: bool = False,
+) -> list[Audit]:
+    """⟨dy, y⟩ differentiated along one random direction per leaf, by Ridders' extrapolation, beside the reference.
+
+    ``along_these``: for each leaf the elements that may move, as 0 and 1; the others are at kinks.
+    ``hold_stops``: see ``with_stops_held``.
+    """
+    f, floats = of_floats(primal, args)
+    f = (with_stops_held(f, floats) if hold_stops else None) or f
+
+    def inner(y) -> float:
+        pairs = zip(jax.tree.leaves(dy), jax.tree.leaves(y), strict=True)
+        return float(sum(np.vdot(np.asarray(a), np.asarray(b)) for a, b in pairs if is_float(b)))
+
+    result = []
+    for i, leaf in enumerate(floats):
+        direction = np.random.default_rng([11, i]).normal(size=np.shape(leaf))
+        if along_these is not None:
+            direction *= along_these[i]
+
+        def along(t: float, i: int = i, direction: np.ndarray = direction) -> float:
+            moved = list(floats)
+            moved[i] = jax.device_put(np.asarray(np.asarray(floats[i]) + t * direction))
+            return inner(f(*moved))
+
+        slope, uncertainty = ridders(along, 0.02)
+        result.append(Audit(slope, uncertainty, float(np.vdot(ref[i], direction))))
+    return result
+
+
+def ridders(f: Callable[[float], float], step: float, rows: int = 8, shrink: float = 1.6) -> tuple[float, float]:
+    """f′(0) and an estimate of its error: central differences, extrapolated to step zero (Ridders 1982)."""
+    table = [(f(step) - f(-step)) / (2 * step)]
+    best, error = table[0], float("inf")
+    for _ in range(1, rows):
+        step /= shrink
+        previous, table = table, [(f(step) - f(-step)) / (2 * step)]
+        factor = 1.0
+        for j in range(len(previous)):
+            factor *= shrink * shrink
+            table.append((table[j] * factor - previous[j]) / (factor - 1))
+            change = max(abs(table[j + 1] - table[j]), abs(table[j + 1] - previous[j]))
+            if change <= error:
+                best, error = table[j + 1], change
+    return best, error

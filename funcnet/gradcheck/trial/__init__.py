@@ -1,0 +1,1 @@
+"""What is tried: the subject, its arguments, the inputs drawn."""

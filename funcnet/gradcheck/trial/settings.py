@@ -1,0 +1,106 @@
+"""Whether ``check`` was called as it can be: every mistake in a call is one line that says what was expected."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...types import Layer
+from .subject import InputError, Subject
+
+
+class Settings(NamedTuple):
+    """How a subject is to be tried, in one form."""
+
+    in_shape: tuple[int, ...] | None = None
+    sizes: Mapping[str, int] = MappingProxyType({})
+    ranges: Mapping[str, str | int] = MappingProxyType({})
+    dtypes: tuple[Any, ...] = ()
+    seed: int = 0
+
+
+def settings(
+    target: Any, inputs: tuple[Any, ...], in_shape: Any, sizes: Any, ranges: Any, dtypes: Any, seed: Any
+) -> Settings:
+    """What was asked for, in one form. Raises InputError."""
+    drawn = not isinstance(target, Layer) and all(isinstance(given, str) for given in inputs)
+    if isinstance(target, Layer) != (in_shape is not None) or (in_shape is not None and inputs):
+        raise InputError(
+            "a Layer, and nothing else, is checked with in_shape=..., without the batch axis, and no inputs"
+        )
+    for name, value in (("sizes", sizes), ("ranges", ranges)):
+        if value and not drawn:
+            raise InputError(f"{name} is for inputs that are drawn; here they are given, or those of a Layer")
+    if not drawn and any(isinstance(given, str) for given in inputs):
+        raise InputError("inputs are symbolic shapes or arrays, and not some of each")
+    return Settings(
+        in_shape if in_shape is None else _sizes("in_shape", in_shape),
+        {name: _whole(f"sizes[{name!r}]", size, 1) for name, size in _mapping("sizes", sizes).items()},
+        {
+            name: below if isinstance(below, str) else _whole(f"ranges[{name!r}]", below, 1)
+            for name, below in _mapping("ranges", ranges).items()
+        },
+        _dtypes(dtypes),
+        _whole("seed", seed, 0),
+    )
+
+
+def _whole(what: str, value: Any, least: int) -> int:
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = least - 1
+    if found < least:
+        raise InputError(f"{what} is a whole number, at least {least}; got {value!r}")
+    return found
+
+
+def _sizes(what: str, value: Any) -> tuple[int, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InputError(f"{what} is a tuple of sizes; got {value!r}")
+    return tuple(_whole(f"each size of {what}", size, 1) for size in value)
+
+
+def _mapping(what: str, value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not (isinstance(value, Mapping) and all(isinstance(name, str) for name in value)):
+        raise InputError(f"{what} is a dict with names as keys; got {value!r:.60}")
+    return value
+
+
+def _dtypes(value: Any) -> tuple[Any, ...]:
+    try:
+        found = tuple(np.dtype(dtype) for dtype in value) if not isinstance(value, str) else (None,)
+    except TypeError:
+        found = (None,)
+    if not all(dtype is not None and jnp.issubdtype(dtype, jnp.floating) for dtype in found):
+        raise InputError(f"dtypes is a sequence of floating dtypes, such as (jnp.float32, jnp.bfloat16); got {value!r}")
+    return found
+
+
+def arrays_of(subject: Subject, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The caller's own inputs as arrays, but the static ones. Raises InputError."""
+    if not subject.required <= len(inputs) <= len(subject.arguments):
+        raise InputError(f"{subject.name} takes ({', '.join(subject.arguments)}); got {len(inputs)} inputs")
+
+    def array(name: str, leaf: Any) -> Any:
+        try:
+            found = jnp.asarray(leaf)
+        except Exception as error:
+            raise InputError(f"{name} holds {leaf!r:.40}, which is no array") from error
+        if jnp.issubdtype(found.dtype, jnp.complexfloating):
+            raise InputError(f"{name} is complex: only real functions are checked")
+        return found
+
+    found = []
+    for i, (name, given) in enumerate(zip(subject.arguments, inputs, strict=False)):
+        found.append(given if i in subject.static else jax.tree.map(functools.partial(array, name), given))
+    return tuple(found)

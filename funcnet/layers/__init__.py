@@ -1,0 +1,72 @@
+"""Layers: rules lifted to ``Layer``, and the combinators. They add parameters, names and shapes, and no calculus."""
+
+from .activations import (
+    elu,
+    geglu,
+    gelu,
+    gelu_tanh,
+    glu,
+    leaky_relu,
+    log_softmax,
+    reglu,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    swiglu,
+    tanh,
+)
+from .attention import multi_head_attention, transformer_block
+from .combinators import parallel, repeat, residual, serial
+from .convolution import average_pool, conv2d, conv2d_transpose, global_average_pool, max_pool
+from .dropout import dropout
+from .embedding import embedding, positions
+from .lifting import lift
+from .linear import dense, flatten
+from .normalization import batch_norm, group_norm, layer_norm, rms_norm
+from .recurrent import gru, lstm, rnn
+from .summary import summary
+
+__all__ = [
+    "average_pool",
+    "batch_norm",
+    "conv2d",
+    "conv2d_transpose",
+    "dense",
+    "dropout",
+    "elu",
+    "embedding",
+    "flatten",
+    "geglu",
+    "gelu",
+    "gelu_tanh",
+    "global_average_pool",
+    "glu",
+    "group_norm",
+    "gru",
+    "layer_norm",
+    "leaky_relu",
+    "lift",
+    "log_softmax",
+    "lstm",
+    "max_pool",
+    "multi_head_attention",
+    "parallel",
+    "positions",
+    "reglu",
+    "relu",
+    "repeat",
+    "residual",
+    "rms_norm",
+    "rnn",
+    "serial",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "summary",
+    "swiglu",
+    "tanh",
+    "transformer_block",
+]

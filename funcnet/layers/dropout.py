@@ -1,0 +1,23 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from .. import ops
+from ..types import Layer
+
+
+def dropout(rate: float) -> Layer:
+    """Drops elements with probability ``rate`` in training (where ``fwd`` gets a key); the identity in inference."""
+    rule = ops.dropout(rate)
+
+    def init(key, in_shape):
+        return {}, in_shape
+
+    def fwd(params, x, key=None):
+        return rule.fwd(x, key)
+
+    def bwd(residuals, dy):
+        dx, _ = rule.bwd(residuals, dy)
+        return {}, dx
+
+    return Layer(init, fwd, bwd, f"dropout({rate})")

@@ -1,0 +1,52 @@
+"""Embeddings of tokens and of positions."""
+
+from __future__ import annotations
+
+from .. import initializers, ops
+from ..types import Initializer, Layer, ShapeError
+
+
+def embedding(vocabulary: int, features: int, table_init: Initializer = initializers.normal(0.02)) -> Layer:
+    """A row of a table for every token: integers (*S) to (*S, ``features``), params ``{"table": (V, D)}``.
+
+    It starts from N(0, 0.02²), as GPT-2 does (Radford et al. 2019). A token outside [0, V) gives a row of NaN. Tokens
+    have no gradient: dx is None. Raises ShapeError where they are no integers.
+    """
+    if vocabulary < 1 or features < 1:
+        raise ValueError(f"embedding wants at least one token and one feature; got {vocabulary} and {features}")
+
+    def init(key, in_shape):
+        return {"table": table_init(key, (vocabulary, features))}, (*in_shape, features)
+
+    def fwd(params, tokens, key=None):
+        return ops.embedding.fwd(params["table"], tokens)
+
+    def bwd(residuals, dy):
+        dtable, dtokens = ops.embedding.bwd(residuals, dy)
+        return {"table": dtable}, dtokens
+
+    return Layer(init, fwd, bwd, f"embedding({vocabulary}, {features})")
+
+
+def positions(length: int, table_init: Initializer = initializers.normal(0.02)) -> Layer:
+    """Adds a learned row to every position: (*S, T, D) with T ≤ ``length``, params ``{"table": (length, D)}``.
+
+    Raises ShapeError where there are more positions than rows, or the input is not what it was initialised for.
+    """
+    if length < 1:
+        raise ValueError(f"positions wants at least one position; got {length}")
+    name = f"positions({length})"
+
+    def init(key, in_shape):
+        if len(in_shape) < 2 or in_shape[-2] > length:
+            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., T, D) with T <= {length}")
+        return {"table": table_init(key, (length, in_shape[-1]))}, in_shape
+
+    def fwd(params, x, key=None):
+        return ops.positions.fwd(x, params["table"])
+
+    def bwd(residuals, dy):
+        dx, dtable = ops.positions.bwd(residuals, dy)
+        return {"table": dtable}, dx
+
+    return Layer(init, fwd, bwd, name)

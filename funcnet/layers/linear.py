@@ -1,0 +1,49 @@
+"""The dense layer and flatten."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+
+from .. import initializers, ops
+from ..types import Initializer, Layer, ShapeError
+from .lifting import lift
+
+
+def dense(
+    features: int,
+    w_init: Initializer = initializers.lecun_normal(),
+    b_init: Initializer = initializers.zeros(),
+) -> Layer:
+    """y = x w + b on the last axis: (*S, I) to (*S, ``features``), params ``{"w": (I, O), "b": (O,)}``.
+
+    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    """
+    if features < 1:
+        raise ValueError(f"dense wants at least one feature; got {features}")
+    name = f"dense({features})"
+
+    def init(key, in_shape):
+        if not in_shape:
+            raise ShapeError(f"{name} got input shape (), wants (..., I)")
+        w_key, b_key = jax.random.split(key)
+        w = w_init(w_key, (in_shape[-1], features))
+        return {"w": w, "b": b_init(b_key, (features,))}, (*in_shape[:-1], features)
+
+    def fwd(params, x, key=None):
+        wanted = params["w"].shape[0]
+        if x.shape[-1:] != (wanted,):
+            raise ShapeError(f"{name} got x of shape {x.shape}, wants (N, ..., {wanted})")
+        return ops.dense.fwd(x, params["w"], params["b"])
+
+    def bwd(residuals, dy):
+        dx, dw, db = ops.dense.bwd(residuals, dy)
+        return {"w": dw, "b": db}, dx
+
+    return Layer(init, fwd, bwd, name)
+
+
+def flatten() -> Layer:
+    """(*S) to (∏ S,)."""
+    return lift(ops.flatten, "flatten", lambda in_shape: (math.prod(in_shape),))

@@ -1,0 +1,93 @@
+"""Batch, layer, RMS and group normalisation."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from .. import ops
+from ..ops.normalization import BatchNormResiduals, Population
+from ..types import Layer, Rule, ShapeError
+
+
+def batch_norm(eps: float = 1e-5) -> Layer:
+    """Batch normalisation of the last axis: params ``{"gamma": (C,), "beta": (C,), "population": Population}``.
+
+    Training normalises by the batch, inference by the population, which ``calibrate`` finds (and ``fit`` calls it).
+    The gradient with respect to the population is zero in training, so that no optimizer moves it.
+    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    """
+    training, inference = ops.batch_norm(eps), ops.batch_norm_inference(eps)
+
+    def init(key, in_shape):
+        if not in_shape:
+            raise ShapeError("batch_norm got input shape (), wants (..., C)")
+        zeros, ones = (lambda: jnp.zeros(in_shape[-1:])), (lambda: jnp.ones(in_shape[-1:]))
+        return {"gamma": ones(), "beta": zeros(), "population": Population(zeros(), ones())}, in_shape
+
+    def fwd(params, x, key=None):
+        gamma, beta, population = (params[name] for name in ("gamma", "beta", "population"))
+        if key is None:
+            return inference.fwd(x, gamma, beta, population)
+        return training.fwd(x, gamma, beta)
+
+    def bwd(residuals, dy):
+        if isinstance(residuals, BatchNormResiduals):
+            dx, dgamma, dbeta = training.bwd(residuals, dy)
+            dpopulation = jax.tree.map(lambda s: jnp.zeros_like(s, dgamma.dtype), residuals.population)
+        else:
+            dx, dgamma, dbeta, dpopulation = inference.bwd(residuals, dy)
+        return {"gamma": dgamma, "beta": dbeta, "population": dpopulation}, dx
+
+    return Layer(init, fwd, bwd, "batch_norm")
+
+
+def _norm(rule: Rule, name: str, vectors: tuple[str, ...] = ("gamma", "beta")) -> Layer:
+    """A norm that is the same in training and in inference: γ starts at 1 and β at 0."""
+
+    def init(key, in_shape):
+        if not in_shape:
+            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., C)")
+        starts = {"gamma": jnp.ones, "beta": jnp.zeros}
+        return {vector: starts[vector](in_shape[-1:]) for vector in vectors}, in_shape
+
+    def fwd(params, x, key=None):
+        return rule.fwd(x, *(params[vector] for vector in vectors))
+
+    def bwd(residuals, dy):
+        dx, *dvectors = rule.bwd(residuals, dy)
+        return dict(zip(vectors, dvectors, strict=True)), dx
+
+    return Layer(init, fwd, bwd, name)
+
+
+def layer_norm(eps: float = 1e-5) -> Layer:
+    """Normalisation of the last axis by its own mean and variance: params ``{"gamma": (C,), "beta": (C,)}``.
+
+    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    """
+    return _norm(ops.layer_norm(eps), "layer_norm")
+
+
+def rms_norm(eps: float = 1e-5) -> Layer:
+    """Normalisation of the last axis by its root mean square: params ``{"gamma": (C,)}``.
+
+    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    """
+    return _norm(ops.rms_norm(eps), "rms_norm", vectors=("gamma",))
+
+
+def group_norm(groups: int, eps: float = 1e-5) -> Layer:
+    """Normalisation of each group of channels of an example: params ``{"gamma": (C,), "beta": (C,)}``.
+
+    Raises ValueError where there is no group, and ShapeError where C is no multiple of ``groups``, or not what it was
+    initialised for.
+    """
+    layer = _norm(ops.group_norm(groups, eps), f"group_norm({groups})")
+
+    def init(key, in_shape):
+        if in_shape and in_shape[-1] % groups:
+            raise ShapeError(f"{layer.name} got input shape {in_shape}, wants (..., C) with C a multiple of {groups}")
+        return layer.init(key, in_shape)
+
+    return layer._replace(init=init)

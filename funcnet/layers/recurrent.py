@@ -1,0 +1,72 @@
+"""Recurrent cells over a sequence."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from .. import initializers, ops
+from ..types import Layer, Rule, ShapeError
+
+
+def _recurrent(
+    rule: Rule, name: str, features: int, gates: tuple[int, ...], states: int = 1, state_bias: bool = False
+) -> Layer:
+    """A cell over a sequence that starts from states of zero; its last states are not returned."""
+    if features < 1:
+        raise ValueError(f"{name} wants at least one feature; got {features}")
+    name, width = f"{name}({features})", (*gates, features)
+
+    def init(key, in_shape):
+        if len(in_shape) < 2:
+            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., T, I)")
+
+        def w(key, rows):
+            return initializers.lecun_normal()(key, (rows, math.prod(width))).reshape(rows, *width)
+
+        w_key, u_key = jax.random.split(key)
+        params = {"input": {"w": w(w_key, in_shape[-1]), "b": jnp.zeros(width)}, "state": {"w": w(u_key, features)}}
+        if state_bias:
+            params["state"]["b"] = jnp.zeros(features)
+        return params, (*in_shape[:-1], features)
+
+    def fwd(params, x, key=None):
+        wanted = len(params["input"]["w"])
+        if x.ndim < 2 or x.shape[-1] != wanted:
+            raise ShapeError(f"{name} got x of shape {x.shape}, wants (N, ..., T, {wanted})")
+        start = [jnp.zeros((*x.shape[:-2], features), x.dtype)] * states
+        biases = [part["b"] for part in (params["input"], params["state"]) if "b" in part]
+        (y, *_), residuals = rule.fwd(x, *start, params["input"]["w"], params["state"]["w"], *biases)
+        return y, residuals
+
+    def bwd(residuals, dy):
+        last = [jnp.zeros((*dy.shape[:-2], features), dy.dtype)] * states
+        dx, *rest = rule.bwd(residuals, (dy, *last))
+        dw, du, db, *dc = rest[states:]
+        return {"input": {"w": dw, "b": db}, "state": {"w": du} | ({"b": dc[0]} if dc else {})}, dx
+
+    return Layer(init, fwd, bwd, name)
+
+
+def rnn(features: int) -> Layer:
+    """h_t = tanh(x_t w + h_{t−1} u + b) from h_0 = 0: (*S, T, I) to all states (*S, T, ``features``).
+
+    Params ``{"input": {"w": w, "b": b}, "state": {"w": u}}``: both weights decay, and start LeCun-normal. Raises
+    ShapeError where the input has no time axis, or not the features it was initialised for; so do ``lstm`` and ``gru``.
+    """
+    return _recurrent(ops.rnn, "rnn", features, ())
+
+
+def lstm(features: int) -> Layer:
+    """Long short-term memory from states of zero: (*S, T, I) to all h (*S, T, ``features``); params as of ``rnn``."""
+    return _recurrent(ops.lstm, "lstm", features, (4,), states=2)
+
+
+def gru(features: int) -> Layer:
+    """Gated recurrent units from h_0 = 0: (*S, T, I) to all states (*S, T, ``features``).
+
+    Params as of ``rnn``, and ``{"state": {"b": c}}``: see ``ops.gru``.
+    """
+    return _recurrent(ops.gru, "gru", features, (3,), state_bias=True)

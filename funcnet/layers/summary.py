@@ -1,0 +1,51 @@
+"""A table of a network: its layers, the shapes they give, and their parameters."""
+
+from __future__ import annotations
+
+import io
+
+import jax
+
+from ..types import Layer, Params, Shape
+
+
+def summary(net: Layer, in_shape: Shape) -> str:
+    """The table as text: a line a layer with its output shape (the batch axis is N) and the number of its parameters.
+
+    A combinator's line stands above those of its parts and counts them in. Nothing is computed: shapes alone are.
+    Raises ShapeError where the layers do not fit each other or ``in_shape`` (without the batch axis).
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("layer", "output", "leaves", "parameters")
+    table.columns[-1].justify = "right"
+    for depth, layer, out_shape, params in _trace(net, in_shape):
+        named = [] if layer.parts else jax.tree_util.tree_leaves_with_path(params)
+        leaves = ", ".join(f"{jax.tree_util.keystr(path, simple=True, separator='.')} {p.shape}" for path, p in named)
+        count = sum(leaf.size for leaf in jax.tree.leaves(params))
+        table.add_row("  " * depth + layer.name, str(("N", *out_shape)).replace("'", ""), leaves, f"{count:,}")
+    text = io.StringIO()
+    Console(file=text, width=120, force_terminal=False, force_jupyter=False, color_system=None).print(table)
+    return text.getvalue()
+
+
+def _trace(net: Layer, in_shape: Shape) -> list[tuple[int, Layer, Shape, Params]]:
+    """(depth, layer, output shape, parameters' shapes) of the network and of every part, each before its own parts."""
+    rows: list = []
+
+    def recording(layer: Layer, depth: int) -> Layer:
+        parts = [recording(part, depth + 1) for part in layer.parts]
+        inside = layer.combine(*parts) if layer.combine else layer
+
+        def init(key, in_shape):
+            row = len(rows)
+            rows.append(None)
+            params, out_shape = inside.init(key, in_shape)
+            rows[row] = (depth, layer, out_shape, params)
+            return params, out_shape
+
+        return layer._replace(init=init)
+
+    jax.eval_shape(lambda key: recording(net, 0).init(key, in_shape)[0], jax.random.key(0))
+    return rows

@@ -1,0 +1,48 @@
+"""What batch normalisation uses in inference: the statistics of the population, from batches of it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..ops.normalization import Population
+from ..types import Layer, Params
+
+
+def calibrate(net: Layer, params: Params, batches, key) -> Params:
+    """``params`` with every ``Population`` in them the mean of what the batches say of it.
+
+    Ioffe & Szegedy (2015), algorithm 2: E[x] = E_B[μ_B], Var[x] = E_B[σ_B² m/(m − 1)], with all else in ``params`` as
+    it is. ``batches`` are inputs with axes (batches, examples, ...), drawn at random: statistics of examples that come
+    sorted are wrong. The forward runs in training, since what one layer normalises depends on those below it; so where
+    the net drops out, give the same net made at dropout rate 0, which has the same parameters.
+
+    The populations in the residuals are in the order of those in ``params``, as parts are in every combinator.
+    Raises ValueError where a batch is a single example: it has no variance.
+    """
+    held, structure = jax.tree.flatten(params, is_leaf=_is_population)
+    if not any(map(_is_population, held)):
+        return params
+    count, examples = jax.tree.leaves(batches)[0].shape[:2]
+    if examples < 2:
+        raise ValueError("calibrate wants batches of two examples at least: one has no variance")
+
+    def statistics(numbered):
+        number, x = numbered
+        _, residuals = net.fwd(params, x, jax.random.fold_in(key, number))
+        return [node for node in jax.tree.leaves(residuals, is_leaf=_is_population) if _is_population(node)]
+
+    found = lax.map(statistics, (jnp.arange(count), batches))
+    averages = iter(jax.tree.map(lambda each: each.mean(axis=0), found))
+
+    def replaced(node):
+        if not _is_population(node):
+            return node
+        return jax.tree.map(lambda average, old: average.astype(old.dtype), next(averages), node)
+
+    return jax.tree.unflatten(structure, map(replaced, held))
+
+
+def _is_population(node) -> bool:
+    return isinstance(node, Population)
