@@ -17,7 +17,7 @@ from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
 from ..types import Rule, ShapeError, at_least_float32
-from .activations import sigmoid_bwd, tanh_bwd
+from .activations import sigmoid_slope, tanh_slope
 
 # ---------------------------------------------------------------- what the cells share
 
@@ -117,7 +117,7 @@ def rnn_bwd(
     dx_t = dz_t wᵀ,  dw = Σ_t x_tᵀ dz_t,  du = Σ_t h_{t−1}ᵀ dz_t,  db = Σ_t dz_t.
 
     A state is seen twice, in y and by the next step: the two cotangents add. w, u and b are the same at every step, so
-    what each step asks of them adds up. Saves z, as tanh′ from h would lose the tail (see ``tanh_bwd``), and y.
+    what each step asks of them adds up. Saves z, as tanh′ from h would lose the tail (see ``tanh_slope``), and y.
     """
     x, h0, w, u, b, y, z = residuals
     dys, dh = dy
@@ -127,8 +127,7 @@ def rnn_bwd(
         dz = (dy + dh) * slope
         return _through(u, dz), dz
 
-    (slopes,) = tanh_bwd(z, jnp.ones_like(z))
-    dh0, dz = lax.scan(step, dh.astype(z.dtype), (_first(dys).astype(z.dtype), slopes), reverse=True)
+    dh0, dz = lax.scan(step, dh.astype(z.dtype), (_first(dys).astype(z.dtype), tanh_slope(z)), reverse=True)
     dx, dw = _times_bwd(_first(x), w, dz)
     _, du = _times_bwd(_before(h0, _first(y)), u, dz)
     return jnp.moveaxis(dx, 0, -2), dh0.astype(h0.dtype), dw, du, _sum(dz, b)
@@ -191,33 +190,34 @@ def lstm_bwd(
     Float[Array, "H 4 H"],
     Float[Array, "4 H"],
 ]:
-    """From the last step to the first, with dh = dh_T and dc = dc_T at first:
+    """With the slopes at every step, known before the scan,
 
-    dh ← dh + dy_t,  dc ← dc + dh o tanh′(c_t),
-    dz_i = dc g σ′(z_i),  dz_f = dc c_{t−1} σ′(z_f),  dz_g = dc i tanh′(z_g),  dz_o = dh tanh(c_t) σ′(z_o),
-    then dc ← dc f,  dh ← dz uᵀ; what is left at the end is dh0 and dc0. dx, dw, du, db as in ``rnn_bwd``.
+    ∂c/∂z_i = g σ′(z_i),  ∂c/∂z_f = c_{t−1} σ′(z_f),  ∂c/∂z_g = i tanh′(z_g),  ∂h/∂z_o = tanh(c_t) σ′(z_o),
+    ∂h/∂c = o tanh′(c_t), go from the last step to the first, starting from dh = dh_T and dc = dc_T:
 
-    c_t is seen by h_t and by the next step, which keeps f of it: this product, with nothing that squashes it, is why a
-    gradient outlives many steps. All factors of dc and dh are known before the scan. Saves z, c and y.
+    dh ← dh + dy_t,  dc ← dc + dh ∂h/∂c,  dz_i, dz_f, dz_g = dc ∂c/∂z,  dz_o = dh ∂h/∂z_o,
+    then dc ← dc f,  dh ← dz uᵀ; dh0 and dc0 are left at the end. dx, dw, du and db as in ``rnn_bwd``.
+
+    c_t acts on h_t and on the next step, which keeps f of it: nothing squashes that product, so a gradient outlives
+    many steps. Saves z, c and y.
     """
     x, h0, c0, w, u, b, y, c, z = residuals
     dys, dh, dc = dy
     zi, zf, zg, zo = (z[..., gate, :] for gate in range(4))
-    of_dc = (sigmoid_bwd(zi, jnp.tanh(zg)), sigmoid_bwd(zf, _before(c0, c)), tanh_bwd(zg, sigmoid(zi)))
-    of_dh = sigmoid_bwd(zo, jnp.tanh(c))
-    factors = jnp.stack([factor for (factor,) in (*of_dc, of_dh)], axis=-2)
-    (into_c,) = tanh_bwd(c, sigmoid(zo))
+    i, f, g, o = sigmoid(zi), sigmoid(zf), jnp.tanh(zg), sigmoid(zo)
+    dc_dzi, dc_dzf, dc_dzg = g * sigmoid_slope(zi), _before(c0, c) * sigmoid_slope(zf), i * tanh_slope(zg)
+    dh_dzo, dh_dc = jnp.tanh(c) * sigmoid_slope(zo), o * tanh_slope(c)
 
     def step(state, parts):
         dh, dc = state
-        dy, factors, into_c, f = parts
+        dy, f, dc_dzi, dc_dzf, dc_dzg, dh_dzo, dh_dc = parts
         dh = dh + dy
-        dc = dc + dh * into_c
-        dz = jnp.stack([dc, dc, dc, dh], axis=-2) * factors
+        dc = dc + dh * dh_dc
+        dz = jnp.stack([dc * dc_dzi, dc * dc_dzf, dc * dc_dzg, dh * dh_dzo], axis=-2)
         return (_through(u, dz), dc * f), dz
 
     start = (dh.astype(z.dtype), dc.astype(z.dtype))
-    parts = (_first(dys).astype(z.dtype), factors, into_c, sigmoid(zf))
+    parts = (_first(dys).astype(z.dtype), f, dc_dzi, dc_dzf, dc_dzg, dh_dzo, dh_dc)
     (dh0, dc0), dz = lax.scan(step, start, parts, reverse=True)
     dx, dw = _times_bwd(_first(x), w, dz)
     _, du = _times_bwd(_before(h0, _first(y)), u, dz)
@@ -283,31 +283,34 @@ def gru_bwd(
     Float[Array, "3 H"],
     Float[Array, "H"],
 ]:
-    """With z the three arguments of σ, σ, tanh and m = h_{t−1} u_n + c; from the last step to the first, dh = dh_T:
+    """With m = h_{t−1} u_n + c, z the arguments of σ, σ and tanh, and the slopes, known before the scan,
 
-    dh ← dh + dy_t,  dz_n = dh (1 − s) tanh′(z_n),  dz_s = dh (h_{t−1} − n) σ′(z_s),  dz_r = dz_n m σ′(z_r),
-    dm = r dz_n,  then dh ← dh s + (dz_r, dz_s, dm) uᵀ; what is left at the end is dh0.
+    ∂h/∂z_n = (1 − s) tanh′(z_n),  ∂h/∂z_s = (h_{t−1} − n) σ′(z_s),  ∂z_n/∂z_r = m σ′(z_r),  ∂z_n/∂m = r,
+    go from the last step to the first, starting from dh = dh_T:
+
+    dh ← dh + dy_t,  dz_n = dh ∂h/∂z_n,  dz_s = dh ∂h/∂z_s,  dz_r = dz_n ∂z_n/∂z_r,  dm = dz_n r,
+    then dh ← dh s + (dz_r, dz_s, dm) uᵀ; dh0 is left at the end.
     dx_t = dz_t wᵀ,  dw = Σ_t x_tᵀ dz_t,  db = Σ_t dz_t;  du = Σ_t h_{t−1}ᵀ (dz_r, dz_s, dm)_t,  dc = Σ_t dm_t.
 
-    r scales what the state gives to n, so that u and c get r dz_n where w and b get dz_n. 1 − s is σ(−z_s), exact where
-    s rounds to 1. All factors of dh are known before the scan. Saves z, m and the states.
+    r scales what n gets from the state, so u and c get r dz_n, and w and b get dz_n. 1 − s is computed as σ(−z_s),
+    exact even if s rounds to 1. Saves z, m and the states.
     """
     x, h0, w, u, b, h, z, m = residuals
     dys, dh = dy
     zr, zs, zn = (z[..., gate, :] for gate in range(3))
-    r = sigmoid(zr)
-    (of_r,), (of_s,) = sigmoid_bwd(zr, m), sigmoid_bwd(zs, _before(h0, h) - jnp.tanh(zn))
-    (of_n,) = tanh_bwd(zn, sigmoid(-zs))
+    r, s, n = sigmoid(zr), sigmoid(zs), jnp.tanh(zn)
+    dh_dzn, dh_dzs = sigmoid(-zs) * tanh_slope(zn), (_before(h0, h) - n) * sigmoid_slope(zs)
+    dzn_dzr = m * sigmoid_slope(zr)
 
     def step(dh, parts):
-        dy, r, s, of_r, of_s, of_n = parts
+        dy, r, s, dh_dzn, dh_dzs, dzn_dzr = parts
         dh = dh + dy
-        dzn, dzs = dh * of_n, dh * of_s
-        dzr, dm = dzn * of_r, dzn * r
+        dzn, dzs = dh * dh_dzn, dh * dh_dzs
+        dzr, dm = dzn * dzn_dzr, dzn * r
         dh = dh * s + _through(u, jnp.stack([dzr, dzs, dm], axis=-2))
         return dh, jnp.stack([dzr, dzs, dzn], axis=-2)
 
-    parts = (_first(dys).astype(z.dtype), r, sigmoid(zs), of_r, of_s, of_n)
+    parts = (_first(dys).astype(z.dtype), r, s, dh_dzn, dh_dzs, dzn_dzr)
     dh0, dz = lax.scan(step, dh.astype(z.dtype), parts, reverse=True)
     dm = dz[..., 2, :] * r
     dx, dw = _times_bwd(_first(x), w, dz)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from funcnet import ops
+from funcnet import gradcheck, ops
+from funcnet.ops.activations import Elements, elementwise
 from funcnet.types import ShapeError
 from tests.cases import RULES
 
@@ -71,6 +72,19 @@ def test_nan_stays_nan(name):
 )
 def test_convention_at_the_kink(rule, at_zero):
     assert float(slope(rule, 0.0)) == at_zero
+
+
+def test_a_wrong_slope_is_reported_under_the_name_and_at_the_line_of_phi():
+    def swish(x: Elements) -> Elements:
+        """y = x σ(x)."""
+        gate = jax.nn.sigmoid(x)
+        return x * gate
+
+    rule = elementwise(swish, slope=jax.nn.sigmoid)
+    report = gradcheck.check(rule, quick=True)
+    assert (report.name.rpartition(".")[2], rule.fwd.__doc__) == ("swish", swish.__doc__)
+    assert [(finding.mistake, finding.source) for finding in report.findings] == [("path-lost", "gate = jax.nn.sigmoid(x)")]
+    assert [gradcheck.check(r, dtypes=(), quick=True).name for r in (ops.sigmoid, ops.elu())] == ["sigmoid", "elu"]
 
 
 def test_softmax_of_two_is_the_sigmoid():
