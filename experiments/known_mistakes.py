@@ -25,11 +25,6 @@ from rich.table import Column, Table
 
 from funcnet import gradcheck
 from funcnet.gradcheck import Finding, Report
-from funcnet.gradcheck.engine.leaves import cast
-from funcnet.gradcheck.judge.reference import draw_cotangent
-from funcnet.gradcheck.trial.draws import inputs_for
-from funcnet.gradcheck.trial.settings import Settings
-from funcnet.gradcheck.trial.subject import as_subject
 from funcnet.progress import step_progress
 
 from . import harness, mistakes
@@ -104,12 +99,9 @@ def judge(entry: Published, seed: int) -> Judged:
     names = list(inspect.signature(entry.right.fwd).parameters)
     i = names.index(argument) if argument in names else 0
     with jax.enable_x64(True):
-        subject = as_subject(entry.right)
-        _, given = inputs_for(subject, entry.right, entry.inputs, Settings(seed=seed))
-        args = given.draws[0].args
         dtype = jnp.float32 if entry.verdict == "imprecise" else jnp.float64
-        y, residuals = entry.right.fwd(*cast(args, dtype))
-        dy = draw_cotangent(y, np.random.default_rng([seed, 3]))  # unlike the inputs, which [seed] would repeat
+        args, dy = gradcheck.draws(entry.right, *entry.inputs, seed=seed, dtype=dtype)[0]
+        _, residuals = entry.right.fwd(*args)
         got, expected = (np.asarray(bwd(residuals, dy)[i], np.float64).ravel() for bwd in (entry.bwd, entry.right.bwd))
     return Judged(entry, right, published, got, expected, seconds)
 

@@ -29,8 +29,6 @@ from rich.table import Column, Table
 
 import funcnet
 from funcnet import Rule, data, gradcheck
-from funcnet.gradcheck.trial import specs as inputs
-from funcnet.gradcheck.trial import subject
 from funcnet.progress import step_progress
 
 from .. import harness, mistakes
@@ -123,7 +121,7 @@ def arrays_of(case: Case, seed: int) -> tuple[Any, ...]:
     """The arrays that funcnet draws first, in float64."""
     if case.arrays:
         return case.arrays
-    return inputs.draws(inputs.specs_of(subject.as_subject(case.right), (), {}), seed, {}, "normal")[0].args
+    return gradcheck.draws(case.right, seed=seed)[0].args
 
 
 # ---------------------------------------------------------------- the checkers

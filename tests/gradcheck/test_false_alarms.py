@@ -8,9 +8,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from funcnet import gradcheck
-from funcnet.gradcheck.judge import probe as decision
 from funcnet.gradcheck.judge import reference
-from funcnet.gradcheck.trial.specs import Draw
+from funcnet.gradcheck.judge.probe import probe
+from funcnet.gradcheck.trial.draws import Draw
 from funcnet.gradcheck.trial.subject import as_subject
 from funcnet.types import Rule
 from tests.gradcheck.false_alarms import outcomes
@@ -94,8 +94,8 @@ def test_a_badly_conditioned_element_is_not_blamed_where_one_nudge_of_the_inputs
     slightly = Rule(fwd, lambda residuals, dy: (1.00001 * bwd(residuals, dy)[0],))
     for seed in range(3):
         draw = Draw((1e6 + np.random.default_rng(seed).normal(size=(5, 7)),), {}, "far off", seed)
-        assert decision.probe(as_subject(Rule(fwd, bwd)), draw, cotangents=8).agrees
-        assert not decision.probe(as_subject(slightly), draw).agrees
+        assert probe(as_subject(Rule(fwd, bwd)), draw, cotangents=8).agrees
+        assert not probe(as_subject(slightly), draw).agrees
 
 
 def first_row_cleared(x: Float[Array, "N D"]):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..engine.leaves import float_leaves
 from ..judge.probe import Probe
 from ..report import Finding
 from ..trial.subject import Subject
@@ -51,15 +50,14 @@ class Attribution:
 
     def _findings(self, edges: list[Edge], fits: list[Fit], leaves: list[int]) -> list[Finding]:
         """The findings in words; an axis is named only where the factor follows it to a second set of sizes."""
-        names = [float_leaves(self.variants[0].probes[0].draw.args)[i] for i in leaves]
-        argument, leaf = self.subject.arguments[names[0].argument], names[0].path
-        also = [f"d{self.subject.arguments[name.argument]}{name.path}" for name in names[1:]]
+        names = [self.variants[0].probes[0].leaves[i] for i in leaves]
+        also = [name.cotangent for name in names[1:]]
         evidence = (f"the same path explains {', '.join(also)}",) if also else ()
         found = []
         for fit, follows in zip(fits, self._followed(fits, leaves), strict=True):
             mistake, axis, text = _named(fit, follows)
             file, number, source, _ = edges[fit.edge].line
-            found.append(Finding(argument, leaf, mistake, text, fit.c, axis, file, number, source, evidence))
+            found.append(Finding(*names[0], mistake, text, fit.c, axis, file, number, source, evidence))
         return found
 
     def _followed(self, fits: list[Fit], leaves: list[int]) -> list[tuple[str, float] | None]:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..engine.jaxprs import program_of
-from ..engine.leaves import float_leaves
+from ..engine.leaves import cast, is_float
 from ..judge import reference
-from ..judge.probe import Probe
+from ..judge.form import Malformed, float_cotangents
+from ..judge.probe import Probe, probe
 from ..report import Finding
+from ..tolerances import JITTER, SEED_DY, SEED_JITTER
+from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
 from . import patterns as hypotheses
 from .attribution import Attribution
@@ -23,6 +28,53 @@ from .graph import Misderived
 from .paths import file_of, stacked
 from .slips.operands import wrong_rules
 from .slips.slip import WrongRule
+
+
+def diagnose(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> list[Finding]:
+    """Findings for every leaf that is wrong, or breaks a law of the cotangent."""
+    found = _before_laws(subject, probes, laws)
+    named = {(f.argument, f.leaf) for f in found}
+    wrong = [
+        i
+        for i, leaf in enumerate(probes[0].leaves)
+        if leaf not in named and any(row[i] > 1 for p in probes for row in p.excess)
+    ]
+    return found + explain(subject, probes, _jittered(subject, probes[0]), wrong) if wrong else found
+
+
+def _before_laws(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> list[Finding]:
+    """A backward at updated weights is not linear in dy either, and that says more."""
+    broken = {(f.argument, f.leaf): f for f in laws}
+    for i, leaf in enumerate(probes[0].leaves):
+        if leaf in broken and (finding := hypotheses.updated_weights(subject, probes, i)):
+            broken[leaf] = finding
+    return sorted(broken.values(), key=lambda f: f.mistake != "updated-weights")
+
+
+def _jittered(subject: Subject, p: Probe) -> Probe:
+    """The same sizes at inputs nearby: a coincidence at one point does not survive at another."""
+    rng = np.random.default_rng([p.draw.seed, SEED_JITTER])
+    args = jax.tree.map(
+        lambda leaf: leaf * (1 + JITTER * rng.normal(size=leaf.shape)) if is_float(leaf) else leaf, p.draw.args
+    )
+    return probe(subject, p.draw._replace(args=args))
+
+
+def explain_shapes(subject: Subject, draw: Draw, malformed: Malformed) -> list[Finding]:
+    """A name that says more than ``wrong-shape``, if the numbers give one."""
+    if not all(f.mistake == "wrong-shape" for f in malformed.findings):
+        return malformed.findings
+    args = cast(draw.args, jnp.float64)
+    y, residuals = subject.fwd(*args)
+    dy = draw_cotangent(y, np.random.default_rng([draw.seed, SEED_DY]))
+    gots = [np.asarray(leaf) for leaf in float_cotangents(args, subject.bwd(residuals, dy))]
+    _, (refs,) = reference.pull(subject.primal, args, [dy])
+    named = {(f.argument, f.leaf): f for f in malformed.findings}
+    for leaf, got, ref in zip(subject.leaves(args), gots, refs, strict=True):
+        others = [other for other in refs if other is not ref]
+        if leaf in named and (finding := hypotheses.explain_shape(*leaf, got, ref, others)):
+            named[leaf] = finding
+    return list(named.values())
 
 
 def explain(subject: Subject, probes: Sequence[Probe], jittered: Probe, wrong: Sequence[int]) -> list[Finding]:
@@ -83,7 +135,7 @@ def _by_wrong_rules(subject: Subject, probes: Sequence[Probe], left: list[int]) 
             for k in tried.explaining(group):
                 if all(_Tried(subject, [p], [k]).explaining(group) for p in others[:1]):
                     group = [i for i in left if k in tried.explaining([i])]
-                    found.append(_finding(subject, probes, group, rules[k]))
+                    found.append(_finding(probes, group, rules[k]))
                     left = [i for i in left if i not in group]
                     used.append(k)
                     break
@@ -94,8 +146,8 @@ def _by_wrong_rules(subject: Subject, probes: Sequence[Probe], left: list[int]) 
     return found, left
 
 
-def _rules(subject: Subject, probe: Probe) -> list[WrongRule]:
-    f, floats = reference.of_floats(subject.primal, probe.draw.args)
+def _rules(subject: Subject, p: Probe) -> list[WrongRule]:
+    f, floats = reference.of_floats(subject.primal, p.draw.args)
     return wrong_rules(program_of(f, floats, file_of(subject), inline_custom=True))
 
 
@@ -126,11 +178,9 @@ class _Tried:
         return [self.chosen[k] for k in np.flatnonzero(fits).tolist()]
 
 
-def _finding(subject: Subject, probes: Sequence[Probe], leaves: Sequence[int], rule: WrongRule) -> Finding:
-    names = [float_leaves(probes[0].draw.args)[i] for i in leaves]
-    also = [f"d{subject.arguments[name.argument]}{name.path}" for name in names[1:]]
+def _finding(probes: Sequence[Probe], leaves: Sequence[int], rule: WrongRule) -> Finding:
+    names = [probes[0].leaves[i] for i in leaves]
+    also = [name.cotangent for name in names[1:]]
     evidence = (f"the same explains {', '.join(also)}",) if also else ()
-    argument, line = subject.arguments[names[0].argument], rule.line
-    return Finding(
-        argument, names[0].path, rule.mistake, rule.text, None, None, line.file, line.number, line.text, evidence
-    )
+    line = rule.line
+    return Finding(*names[0], rule.mistake, rule.text, None, None, line.file, line.number, line.text, evidence)

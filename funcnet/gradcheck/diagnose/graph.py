@@ -16,17 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..engine.compiling import haste
 from ..engine.jaxprs import Hooks, Line, Program, Step, counts, evaluate, program_of
 from ..judge.reference import vjp
 from .slips.operands import wrong_rules
 from .slips.slip import WrongRule
 
-# Run once or twice and compiled each time: as in -O0. Only the CPU knows these options, so only there.
-COMPILE_FAST = (
-    {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    if jax.default_backend() == "cpu"
-    else None
-)
 CHUNK = 64  # so many rows are mapped over at once: memory is bounded, and one compilation serves any number of rows
 
 
@@ -65,7 +60,7 @@ class Graph:
         self.numbers: dict[tuple[int, int], int] = {}
         self._number(self.program, frozenset(), in_loop=False)
         self.shared = [(i,) for i, edge in enumerate(self.edges) if edge.in_loop] + self._repeated()
-        self._mapped = jax.jit(jax.vmap(self._vjps, (0, None, None)), compiler_options=COMPILE_FAST)
+        self._mapped = jax.jit(jax.vmap(self._vjps, (0, None, None)), compiler_options=haste())
 
     def vjps(self, rows: np.ndarray, dys: Sequence[Any], floats: Sequence[Any]) -> np.ndarray:
         """For each row, a scale for every edge: the VJP for all cotangents as one vector."""
@@ -121,7 +116,7 @@ class Misderived:
         found = wrong_rules(program)
         self.program = program
         self.rules: list[WrongRule] = [found[k] for k in chosen if k < len(found)]
-        self._mapped = jax.jit(jax.vmap(self._vjps, (0, None, None)), compiler_options=COMPILE_FAST)
+        self._mapped = jax.jit(jax.vmap(self._vjps, (0, None, None)), compiler_options=haste())
 
     def vjps(self, dys: Sequence[Any], floats: Sequence[Any]) -> np.ndarray:
         """For each wrong rule the VJP for all cotangents as one vector."""
@@ -152,7 +147,7 @@ class Misderived:
 
 def values_of(program: Program, floats: Sequence[Any]) -> list[np.ndarray]:
     """Every float value outside loops that the program computes."""
-    run = jax.jit(lambda *values: list(_constants(program, values).values()), compiler_options=COMPILE_FAST)
+    run = jax.jit(lambda *values: list(_constants(program, values).values()), compiler_options=haste())
     return [np.asarray(value) for value in run(*floats)]
 
 

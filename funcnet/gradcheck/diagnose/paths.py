@@ -17,7 +17,7 @@ import numpy as np
 
 from ..judge import reference
 from ..judge.probe import Probe
-from ..judge.reference import EPS
+from ..tolerances import ABSOLUTE, EPS
 from ..trial.subject import Subject
 from .graph import Edge, Graph
 from .patterns import products
@@ -100,6 +100,17 @@ class Paths:
         if not idle.any() or not self._same_vjp(other.at(np.ones((1, len(self.edges))))[0]):
             return None
         return None if np.array_equal(other.parts, self.parts) else other
+
+
+def without_cancelled(subject: Subject, p: Probe) -> Probe:
+    """``p`` with the leaves vanished that are zero by cancellation: by the size of the parts that cancel."""
+    suspects = p.tiny()
+    paths = Paths(subject, [p]) if suspects else None
+    if paths is None or not paths.has_graph:
+        return p
+    sizes = {i: np.abs(paths.parts[:, paths.leaf == i]).max(initial=0) for i in suspects}
+    peaks = {i: max(np.abs(d[i]).max(initial=0) for d in (*p.refs, *p.gots)) for i in suspects}
+    return p.without(i for i in suspects if peaks[i] <= ABSOLUTE * sizes[i])
 
 
 def stacked(probes: Sequence[Probe], side: str) -> np.ndarray:

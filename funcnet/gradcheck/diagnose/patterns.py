@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..engine.compiling import haste
 from ..engine.jaxprs import program_of
-from ..engine.leaves import float_leaves
+from ..engine.leaves import floats_of
 from ..judge import reference
 from ..judge.probe import Probe, allowed_error
 from ..report import Finding
 from ..trial.subject import Subject
-from .graph import COMPILE_FAST, values_of
+from .graph import values_of
 
 
 def close(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-9) -> bool:
@@ -82,7 +83,7 @@ class Tools:
         self.pull: Callable[..., Any] = (
             same_shape.pull
             if same_shape
-            else jax.jit(lambda floats, dy: jax.vjp(f, *floats)[1](dy), compiler_options=COMPILE_FAST)
+            else jax.jit(lambda floats, dy: jax.vjp(f, *floats)[1](dy), compiler_options=haste())
         )
 
     @functools.cached_property
@@ -116,8 +117,7 @@ class Case(NamedTuple):
 
     @property
     def floats(self) -> list[np.ndarray]:
-        leaves = jax.tree.leaves(self.probe.draw.args)
-        return [np.asarray(leaves[leaf.position]) for leaf in float_leaves(self.probe.draw.args)]
+        return [np.asarray(leaf) for leaf in floats_of(self.probe.draw.args)]
 
     @property
     def integers(self) -> list[np.ndarray]:
@@ -373,10 +373,9 @@ def unexplained(subject: Subject, probes: Sequence[Probe], i: int) -> Finding:
     name, path = _names(subject, probes, i)
     p = max(probes, key=lambda p: p.excess[0][i])
     got, ref = p.gots[0][i], p.refs[0][i]
-    wrong = int((np.abs(got - ref) > allowed_error([ref], [0.0])[0]).sum())
+    wrong = int((np.abs(got - ref) > allowed_error([ref])[0]).sum())
     return Finding(name, path, "unexplained", f"{wrong} of its {ref.size} elements are wrong")
 
 
 def _names(subject: Subject, probes: Sequence[Probe], i: int) -> tuple[str, str]:
-    leaf = float_leaves(probes[0].draw.args)[i]
-    return subject.arguments[leaf.argument], leaf.path
+    return probes[0].leaves[i]

@@ -27,21 +27,31 @@ def cast(tree: Any, dtype: Any) -> Any:
         )
 
 
+def floats_of(tree: Any) -> list[Any]:
+    """The differentiable leaves of a pytree, in order."""
+    return [leaf for leaf in jax.tree.leaves(tree) if is_float(leaf)]
+
+
+def all_finite(tree: Any) -> bool:
+    """Whether every float in a pytree is finite."""
+    return all(bool(np.isfinite(np.asarray(leaf)).all()) for leaf in floats_of(tree))
+
+
 class Leaf(NamedTuple):
-    """A differentiable leaf of the arguments: which argument, the path in it, and its place among all leaves."""
+    """The name of a differentiable leaf: its argument, and the path in it, as ``params`` and ``['w']``."""
 
-    argument: int
+    argument: str
     path: str
-    position: int
 
+    @property
+    def name(self) -> str:
+        """``params['w']``."""
+        return f"{self.argument}{self.path}"
 
-def float_leaves(args: tuple[Any, ...]) -> list[Leaf]:
-    """The differentiable leaves of the arguments, in order."""
-    found = []
-    for position, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(args)):
-        if is_float(leaf):
-            found.append(Leaf(path[0].idx, jax.tree_util.keystr(path[1:]), position))
-    return found
+    @property
+    def cotangent(self) -> str:
+        """``dparams['w']``."""
+        return f"d{self.name}"
 
 
 def first_line(error: BaseException) -> str:

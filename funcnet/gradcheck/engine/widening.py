@@ -16,7 +16,6 @@ from jax import lax
 from jax._src import source_info_util  # there is no public way to say which line an equation comes from
 from jax.extend import core
 
-from ..trial.subject import Subject
 from .packing import pack, unpack
 
 Types = Sequence[Any]  # of arrays
@@ -43,14 +42,9 @@ def _unrolled(jaxpr: Any) -> Iterator[Any]:
                 yield from _unrolled(body.jaxpr)
 
 
-def widened(subject: Subject) -> Subject:
-    """The subject with every float of its forward and of its backward in float64."""
-    fwd = _wide(subject.fwd)
-    primal = (lambda *args: fwd(*args)[0]) if subject.primal_is_fwd else _wide(subject.primal)
-    return subject._replace(fwd=fwd, bwd=_wide(subject.bwd), primal=primal)
+def widened(f: Callable[..., Any]) -> Callable[..., Any]:
+    """``f`` with every float that it computes with in float64."""
 
-
-def _wide(f: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any) -> Any:
         packed = pack(args)
         closed, out = _traced(f, packed)

@@ -7,10 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine.leaves import float_leaves
 from ..trial.subject import Subject
 from . import reference
-from .compiled import cotangent_name
 from .probe import Probe, allowed_error
 
 MUTATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -53,5 +51,5 @@ def adequacy(subject: Subject, probes: Sequence[Probe]) -> Adequacy:
         for moved, ref, got in zip(movements, p.refs, p.gots, strict=True):
             allowed = allowed_error(ref, moved)
             left = [(i, what) for i, what in left if (np.abs(MUTATIONS[what](got[i]) - ref[i]) <= allowed[i]).all()]
-    names = [cotangent_name(subject, leaf) for leaf in float_leaves(probes[0].draw.args)]
-    return Adequacy(len(mutants), tuple(f"{names[i]} {what}" for i, what in left))
+    leaves = probes[0].leaves
+    return Adequacy(len(mutants), tuple(f"{leaves[i].cotangent} {what}" for i, what in left))

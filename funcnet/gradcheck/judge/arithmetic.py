@@ -15,18 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..engine.compiling import begun
-from ..engine.leaves import cast, first_line, float_leaves, is_float
+from ..engine.compiling import start
+from ..engine.inspection import equations
+from ..engine.leaves import cast, first_line, is_float
 from ..engine.packing import Packed, pack
 from ..report import Finding
-from ..trial.specs import Draw
+from ..tolerances import EPS, PARITY
+from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
 from . import kinks, reference
-from .compiled import cotangent_name, hand, shape_of_y
-from .probe import Malformed
-from .reference import EPS, draw_cotangent
-
-PARITY = 64  # rounding units of the largest entry: what eager and compiled code may differ by
+from .form import Malformed
+from .probe import hand, shape_of_y
 
 
 class Arithmetic(NamedTuple):
@@ -137,7 +136,7 @@ def _eager(case: _Case) -> dict[str, np.ndarray]:
 
 
 def _jitted(case: _Case) -> Callable[[], dict[str, np.ndarray]]:
-    run = begun(case.run, case.packed.arrays)
+    run = start(case.run, case.packed.arrays)
     return lambda: _numpy(run())
 
 
@@ -145,7 +144,7 @@ def _mapped(case: _Case) -> Callable[[], dict[str, np.ndarray]]:
     """Under vmap, the same twice: beside itself a row must come out as alone."""
     arrays, axes = case.packed.arrays, case.packed.floats()
     twice = [np.stack([leaf, leaf]) if axis == 0 else leaf for leaf, axis in zip(arrays, axes, strict=True)]
-    run = begun(case.run, twice, axes)
+    run = start(case.run, twice, axes)
     return lambda: {name: leaf[0] for name, leaf in _numpy(run()).items()}
 
 
@@ -154,7 +153,7 @@ def _reference(subject: Subject, case: _Case) -> dict[str, np.ndarray]:
     with jax.enable_x64(True):
         high, dy = _in_float64(case)
         _, (ref,) = reference.pull(subject.primal, high, [dy])
-    return dict(zip((cotangent_name(subject, leaf) for leaf in float_leaves(case.args)), ref, strict=True))
+    return dict(zip((leaf.cotangent for leaf in subject.leaves(case.args)), ref, strict=True))
 
 
 def _conditioning(subject: Subject, case: _Case, dtype: Any) -> list[float]:
@@ -188,8 +187,8 @@ def _imprecise(
     conditioning: list[float] = []
     around = None
     found, notes = [], []
-    leaves = float_leaves(case.args)
-    names = [cotangent_name(subject, leaf) for leaf in leaves]
+    leaves = subject.leaves(case.args)
+    names = [leaf.cotangent for leaf in leaves]
     for i, (leaf, name) in enumerate(zip(leaves, names, strict=True)):
         if name not in refs:
             continue
@@ -218,7 +217,7 @@ def _imprecise(
                 f"largest entry, where autodiff in the same dtype is off by {machine / scale:.1e}"
             )
             mistake = "low-precision-accumulation" if math.isfinite(hand) else "not-finite"
-            found.append(Finding(subject.arguments[leaf.argument], leaf.path, mistake, text))
+            found.append(Finding(leaf.argument, leaf.path, mistake, text))
     return found, notes
 
 
@@ -269,8 +268,8 @@ def _disagreements(
 
 def _coarsest(case: _Case) -> float:
     """The largest rounding unit of the dtypes that forward and backward compute in: they may choose their own."""
-    equations = reference.equations(jax.make_jaxpr(case.run)(*case.packed.arrays).jaxpr)
-    dtypes = {v.aval.dtype for eqn in equations for v in (*eqn.invars, *eqn.outvars) if is_float(v.aval)}
+    found = equations(jax.make_jaxpr(case.run)(*case.packed.arrays).jaxpr)
+    dtypes = {v.aval.dtype for eqn in found for v in (*eqn.invars, *eqn.outvars) if is_float(v.aval)}
     return max(float(jnp.finfo(dtype).eps) for dtype in dtypes)
 
 
@@ -321,7 +320,7 @@ def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> 
 def _equations(subject: Subject, draw: Draw, dtype: Any) -> list[Any]:
     with _as_users_have_it(dtype):
         case = _case(subject, draw, dtype)
-        return list(reference.equations(jax.make_jaxpr(case.run)(*case.packed.arrays).jaxpr))
+        return list(equations(jax.make_jaxpr(case.run)(*case.packed.arrays).jaxpr))
 
 
 def _cut(draw: Draw, rows: int) -> Draw:

@@ -1,15 +1,82 @@
-"""Runs a hand-written backward, and sees whether what it returns has the right form."""
+"""Runs a hand-written backward, and checks that what it returns has the right form."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from ..engine.leaves import float_leaves, has_cotangent, is_float
+from ..engine.leaves import Leaf, first_line, floats_of, has_cotangent, is_float
 from ..report import Finding
 from ..trial.subject import Subject
+
+
+class Malformed(Exception):  # noqa: N818  (never leaves the checker)
+    """The backward raised, or returned something of the wrong form."""
+
+    def __init__(self, findings: list[Finding]):
+        super().__init__("; ".join(finding.explanation for finding in findings))
+        self.findings = findings
+
+
+def run_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy: Any) -> list[np.ndarray]:
+    """The cotangents of the differentiable leaves. Raises Malformed."""
+    return [np.asarray(leaf) for leaf in checked_backward(subject, args, residuals, dy)]
+
+
+def checked_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy: Any) -> list[Any]:
+    """The same, as whatever arrays the backward returns; under ``jit`` they are tracers. Raises Malformed."""
+    try:
+        got = subject.bwd(residuals, dy)
+    except (Exception, SystemExit) as error:
+        text = f"bwd raised {type(error).__name__}: {first_line(error)}"
+        raise Malformed([Finding("", "", "wrong-structure", text)]) from error
+    if found := structure_findings(subject, args, got):
+        raise Malformed(found)
+    return float_cotangents(args, got)
+
+
+def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> list[Finding]:
+    """What is wrong with the form of the cotangents: the tuple, the trees, the shapes, the dtypes."""
+    if not isinstance(got, tuple | list) or len(got) != len(args):
+        form = f"{len(got)} cotangents" if isinstance(got, tuple | list) else f"a {type(got).__name__}"
+        text = f"bwd returned {form}; expected a tuple of {len(args)}, one per argument"
+        return [Finding("", "", "wrong-structure", text)]
+    triples = zip(subject.arguments, args, got, strict=True)
+    return [finding for name, arg, cotangent in triples for finding in _of_argument(name, arg, cotangent)]
+
+
+def _of_argument(name: str, arg: Any, cotangent: Any) -> Iterator[Finding]:
+    """What is wrong with the form of the cotangent of one argument."""
+    if not has_cotangent(arg):
+        if not all(is_absent(leaf) for leaf in jax.tree.leaves(cotangent)):
+            yield Finding(name, "", "wrong-structure", "is not differentiable; expected None")
+        return
+    expected, leaves = jax.tree_util.tree_leaves_with_path(arg), leaves_of(cotangent, arg)
+    if len(leaves) != len(expected):
+        trees = f"{jax.tree.structure(cotangent)}; expected {jax.tree.structure(arg)}"
+        yield Finding(name, "", "wrong-structure", f"bwd returned {trees}")
+        return
+    for (path, leaf), value in zip(expected, leaves, strict=True):
+        if fault := _fault(leaf, value):
+            yield Finding(name, jax.tree_util.keystr(path), *fault)
+
+
+def _fault(leaf: Any, value: Any) -> tuple[str, str] | None:
+    """The mistake and its description, if ``value`` cannot be the cotangent of ``leaf``."""
+    if not is_float(leaf):
+        return None if is_absent(value) else ("wrong-structure", "holds integers; expected None")
+    if is_absent(value):
+        return "wrong-structure", "bwd returned no cotangent for a differentiable leaf"
+    if not hasattr(value, "dtype") and not isinstance(value, int | float):
+        return "wrong-structure", f"holds {value!r:.40}; expected an array"
+    if np.shape(value) != np.shape(leaf):
+        return "wrong-shape", f"has shape {np.shape(value)}; expected {np.shape(leaf)}"
+    if getattr(value, "dtype", None) != leaf.dtype:
+        return "wrong-dtype", f"has dtype {getattr(value, 'dtype', type(value).__name__)}; expected {leaf.dtype}"
+    return None
 
 
 def is_absent(leaf: Any) -> bool:
@@ -20,7 +87,7 @@ def is_absent(leaf: Any) -> bool:
 def leaves_of(cotangent: Any, arg: Any) -> list[Any]:
     """What a backward returned for every leaf of an argument, in order; as in JAX, None may stand for a whole subtree.
 
-    Where the trees differ, just the leaves of the cotangent.
+    If the trees differ, just the leaves of the cotangent.
     """
     found: list[Any] = []
 
@@ -36,57 +103,20 @@ def leaves_of(cotangent: Any, arg: Any) -> list[Any]:
     return found
 
 
-def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> list[Finding]:
-    """What is wrong with the form of the cotangents: the tuple, the trees, the shapes, the dtypes, NaN."""
-
-    def finding(argument: str, leaf: str, mistake: str, explanation: str) -> Finding:
-        return Finding(argument, leaf, mistake, explanation)
-
-    if not isinstance(got, tuple | list) or len(got) != len(args):
-        form = f"{len(got)} cotangents" if isinstance(got, tuple | list) else f"a {type(got).__name__}"
-        return [
-            finding(
-                "", "", "wrong-structure", f"bwd returned {form}; expected a tuple of {len(args)}, one per argument"
-            )
-        ]
-    found = []
-    for name, arg, cotangent in zip(subject.arguments, args, got, strict=True):
-        if not has_cotangent(arg):
-            if not all(is_absent(leaf) for leaf in jax.tree.leaves(cotangent)):
-                found.append(finding(name, "", "wrong-structure", "is not differentiable; expected None"))
-            continue
-        expected = jax.tree_util.tree_leaves_with_path(arg)
-        leaves = leaves_of(cotangent, arg)
-        if len(leaves) != len(expected):
-            trees = f"{jax.tree.structure(cotangent)}; expected {jax.tree.structure(arg)}"
-            found.append(finding(name, "", "wrong-structure", f"bwd returned {trees}"))
-            continue
-        for (path, leaf), value in zip(expected, leaves, strict=True):
-            where = jax.tree_util.keystr(path)
-            if not is_float(leaf):
-                if not is_absent(value):
-                    found.append(finding(name, where, "wrong-structure", "holds integers; expected None"))
-            elif is_absent(value):
-                found.append(
-                    finding(name, where, "wrong-structure", "bwd returned no cotangent for a differentiable leaf")
-                )
-            elif not hasattr(value, "dtype") and not isinstance(value, int | float):
-                found.append(finding(name, where, "wrong-structure", f"holds {value!r:.40}; expected an array"))
-            elif np.shape(value) != np.shape(leaf):
-                found.append(
-                    finding(name, where, "wrong-shape", f"has shape {np.shape(value)}; expected {np.shape(leaf)}")
-                )
-            elif getattr(value, "dtype", None) != leaf.dtype:
-                dtype = getattr(value, "dtype", type(value).__name__)
-                found.append(finding(name, where, "wrong-dtype", f"has dtype {dtype}; expected {leaf.dtype}"))
-    return found
-
-
 def float_cotangents(args: tuple[Any, ...], got: Any) -> list[Any]:
-    """The cotangents of the differentiable leaves, in order; the form must have been found right."""
+    """The cotangents of the differentiable leaves, in order; their form must have been found right."""
     flat = []
     for arg, cotangent in zip(args, got, strict=True):
         leaves = leaves_of(cotangent, arg) if has_cotangent(arg) else []
         flat += [value for leaf, value in zip(jax.tree.leaves(arg), leaves, strict=False) if is_float(leaf)]
-    assert len(flat) == len(float_leaves(args))
+    assert len(flat) == len(floats_of(args))
     return flat
+
+
+def not_finite(leaves: list[Leaf], gots: list[np.ndarray], refs: list[np.ndarray]) -> list[Finding]:
+    """The leaves that hold NaN or infinity, if the reference has neither."""
+    return [
+        Finding(leaf.argument, leaf.path, "not-finite", "holds NaN or infinity; expected is finite")
+        for leaf, got, ref in zip(leaves, gots, refs, strict=True)
+        if np.isfinite(ref).all() and not np.isfinite(got).all()
+    ]

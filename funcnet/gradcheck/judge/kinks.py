@@ -4,23 +4,22 @@ out; and masks that hide a whole row."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..engine.compiling import HASTE, program
-from ..engine.leaves import cast, float_leaves, is_float
+from ..engine.compiling import compiled
+from ..engine.inspection import primitives
+from ..engine.leaves import all_finite, cast, floats_of, is_float
 from ..engine.packing import pack
 from ..report import Finding
-from ..trial.specs import Draw, finite
+from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
+from ..trial.variants import FAR, SMOOTH_TOO, UNBOUNDED, VARIANTS
 from . import reference
-from .compiled import cotangent_name, truth
-from .probe import Malformed, Probe, allowed_error, run_backward
-from .reference import draw_cotangent
+from .form import Malformed, run_backward
+from .probe import Probe, allowed_error, truth
 
 STEP = 1e-10  # aside of a kink: closer than any other scale of a function, and far from rounding
 TOLERANCE = 1e-4  # of the largest entry: the mathematics beside kinks is judged elsewhere, and far more strictly
@@ -28,10 +27,6 @@ TOLERANCE = 1e-4  # of the largest entry: the mathematics beside kinks is judged
 KINKED = {"max", "min", "abs", "sign", "select_n", "clamp", "reduce_max", "reduce_min", "argmax", "argmin", "sort"}
 KINKED |= {"cummax", "cummin", "reduce_window_max", "select_and_gather_add", "floor", "ceil", "round", "top_k"}
 KINKED |= {"custom_jvp_call", "custom_vjp_call", "cond"}
-
-
-FAR, UNBOUNDED = ("large values", "extreme values"), ("normal", "positive")
-SMOOTH_TOO = ("exact zeros", *FAR, "a row of each mask wholly False")  # tried on functions without kinks too
 
 
 class Hull(NamedTuple):
@@ -60,7 +55,7 @@ def hull(
     ``programs``: compiled, which is faster, by one that is kept there for the next call.
     """
     slopes = _eager_slopes if programs is None else functools.partial(_compiled_slopes, programs)
-    floats = [np.asarray(jax.tree.leaves(args)[leaf.position]) for leaf in float_leaves(args)]
+    floats = [np.asarray(leaf) for leaf in floats_of(args)]
 
     def beside(ways: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
         return [[x + sign * STEP * d for x, d in zip(floats, way, strict=True)] for way in ways for sign in (1, -1)]
@@ -68,13 +63,13 @@ def hull(
     rng = np.random.default_rng(17)
     ways = [[np.ones(np.shape(x)) for x in floats], *([rng.normal(size=np.shape(x)) for x in floats] for _ in "ab")]
     found = slopes(subject, args, dy, [floats, *(beside(ways) if kinked else [])])
-    unit = max((float(np.abs(d).max(initial=0)) for d in jax.tree.leaves(dy) if is_float(d)), default=0.0)
+    unit = max((float(np.abs(d).max(initial=0)) for d in floats_of(dy)), default=0.0)
     above, below = found[1:3] if kinked else found * 2
     around = _hull_of(found, above, below, unit)
-    if kinked and gots is not None and finite(found):
+    if kinked and gots is not None and all_finite(found):
         found += _eager_slopes(subject, args, dy, beside(_alone(around, gots)))
         around = _hull_of(found, above, below, unit)
-    return around if finite([around.low, around.high]) else None
+    return around if all_finite([around.low, around.high]) else None
 
 
 def _eager_slopes(
@@ -90,15 +85,13 @@ def _compiled_slopes(
 ) -> list[list[np.ndarray]]:
     """The same, all at once."""
     packed = pack((args, dy))
-    moved = iter(
-        [*zip(*points, strict=True), *([leaf] * len(points) for leaf in jax.tree.leaves(dy) if is_float(leaf))]
-    )
+    moved = iter([*zip(*points, strict=True), *([leaf] * len(points) for leaf in floats_of(dy))])
     stacked = [np.stack(next(moved)) if is_float(array) else array for array in packed.arrays]
     key = packed.form, tuple(np.shape(array) for array in stacked)
     if key not in programs:
-        programs[key] = program(truth(subject, packed.form), stacked, packed.floats(), HASTE)
+        programs[key] = compiled(truth(subject, packed.form), stacked, packed.floats(), hasty=True)
     found = programs[key](*stacked)
-    slopes = [np.asarray(found[cotangent_name(subject, leaf)]) for leaf in float_leaves(args)]
+    slopes = [np.asarray(found[leaf.cotangent]) for leaf in subject.leaves(args)]
     return [list(at_point) for at_point in zip(*slopes, strict=True)]
 
 
@@ -133,7 +126,7 @@ def excuse(subject: Subject, p: Probe) -> Probe:
         around = hull(subject, p.draw.args, dy, p.gots[k])
         if around is None:
             return p
-        allowed = allowed_error(p.refs[k], [0.0] * len(p.refs[k]))
+        allowed = allowed_error(p.refs[k])
         for i, (got, ref) in enumerate(zip(p.gots[k], p.refs[k], strict=True)):
             wrong = np.abs(got - ref) > allowed[i]
             if excusable(around, i, got)[wrong].all():
@@ -155,11 +148,10 @@ def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[li
 
     The leaves in ``but`` are zero by cancellation, and not looked at.
     """
-    f, floats = reference.of_floats(subject.primal, draw.args)
-    primitives = reference.primitives(f, floats)
-    if "while" in primitives:  # it may go on for ever outside its domain
+    used = primitives(*reference.of_floats(subject.primal, draw.args))
+    if "while" in used:  # it may go on for ever outside its domain
         return [], []
-    kinked = bool(primitives & KINKED)
+    kinked = bool(used & KINKED)
     notes: list[str] = []
     programs: dict[Any, Any] = {}
     for kind, make in VARIANTS.items():
@@ -173,7 +165,7 @@ def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[li
             y, residuals = subject.fwd(*args)
         except Exception:  # outside its domain
             continue
-        if not finite(y):
+        if not all_finite(y):
             continue
         dy = draw_cotangent(y, np.random.default_rng([draw.seed, 29]))
         try:
@@ -208,7 +200,7 @@ def _seen(
         found, notes = _judged(subject, args, around, gots, kind, but) if around else ([], [])
         if not found:
             break
-    if found and around and kind in FAR and finite(gots) and not _confirmed(subject, args, dy, around, gots):
+    if found and around and kind in FAR and all_finite(gots) and not _confirmed(subject, args, dy, around, gots):
         return [], []
     return found, notes
 
@@ -218,7 +210,8 @@ def _confirmed(subject: Subject, args: tuple[Any, ...], dy: Any, around: Hull, g
     audits = reference.audit(subject.primal, args, dy, around.low)
     by_hand = reference.audit(subject.primal, args, dy, gots)
     return any(
-        a.uncertainty < 0.1 * abs(h.autodiff - a.autodiff) and abs(a.slope - a.autodiff) < abs(h.slope - h.autodiff)
+        a.uncertainty < 0.1 * abs(h.autodiff - a.autodiff)
+        and abs(a.difference - a.autodiff) < abs(h.difference - h.autodiff)
         for a, h in zip(audits, by_hand, strict=True)
     )
 
@@ -227,97 +220,17 @@ def _judged(
     subject: Subject, args: tuple[Any, ...], around: Hull, gots: list[np.ndarray], kind: str, but: frozenset[int]
 ) -> tuple[list[Finding], list[str]]:
     found, notes = [], []
-    for i, (leaf, got) in enumerate(zip(float_leaves(args), gots, strict=True)):
-        where = subject.arguments[leaf.argument], leaf.path
+    for i, (leaf, got) in enumerate(zip(subject.leaves(args), gots, strict=True)):
         if i in but:
             continue
         if text := _fault(around, i, got, kind):
-            found.append(Finding(*where, "wrong-mask" if np.isfinite(got).all() else "not-finite", text))
+            mistake = "wrong-mask" if np.isfinite(got).all() else "not-finite"
+            found.append(Finding(leaf.argument, leaf.path, mistake, text))
         elif convention := _convention(around, i, got, kind):
-            notes.append(f"at {kind} d{''.join(where)} {convention}")
+            notes.append(f"at {kind} {leaf.cotangent} {convention}")
     if kind == "ties between arguments" and not found and (text := _joint_fault(around, gots)):
         found.append(Finding("", "", "wrong-mask", text))
     return found, notes
-
-
-# ---------------------------------------------------------------- the inputs
-
-
-def _with_zeros(args: Any, rng: np.random.Generator) -> Any:
-    return _floats(args, lambda leaf: np.where(rng.random(leaf.shape) < 0.3, 0.0, leaf))
-
-
-def _with_ties(args: Any, rng: np.random.Generator) -> Any:
-    """Neighbours along the last axis are equal, and so are the first two rows."""
-
-    def tied(leaf):
-        tied = leaf.copy()
-        if tied.ndim and tied.shape[-1] > 1:
-            tied[..., 1::2] = tied[..., : tied.shape[-1] // 2 * 2 : 2]
-        if tied.ndim > 1 and len(tied) > 1:
-            tied[1] = tied[0]
-        return tied
-
-    return _floats(args, tied)
-
-
-def _with_ties_between(args: Any, rng: np.random.Generator) -> Any:
-    """Leaves of one shape share about half of their elements; None where no two have one shape."""
-    first: dict[tuple[int, ...], np.ndarray] = {}
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(args) if is_float(leaf)]
-    if len(set(shapes)) == len(shapes):
-        return None
-
-    def tied(leaf):
-        other = first.setdefault(leaf.shape, leaf)
-        return np.where(rng.random(leaf.shape) < 0.5, other, leaf)
-
-    return _floats(args, tied)
-
-
-def _with_large(args: Any, rng: np.random.Generator) -> Any:
-    """A third of the elements up to thirty times larger: beyond caps."""
-    return _floats(args, lambda leaf: leaf * np.where(rng.random(leaf.shape) < 0.3, rng.uniform(5, 30, leaf.shape), 1))
-
-
-def _with_extremes(args: Any, rng: np.random.Generator) -> Any:
-    """A few elements of a thousand and more, of either sign where there are both: where exp overflows or vanishes."""
-
-    def grown(leaf):
-        if leaf.size > 2:
-            leaf.flat[[0, -1]] = 1e3 * (1 + np.abs(leaf.flat[[0, -1]])) * (1, -1 if (leaf < 0).any() else 1)
-        return leaf
-
-    return _floats(args, grown)
-
-
-def _with_false_rows(args: Any, rng: np.random.Generator) -> Any:
-    masks = [np.asarray(leaf) for leaf in jax.tree.leaves(args) if getattr(leaf, "dtype", None) == np.bool_]
-    if not any(mask.ndim for mask in masks):
-        return None
-
-    def emptied(leaf):
-        if getattr(leaf, "dtype", None) != np.bool_ or not np.ndim(leaf):
-            return leaf
-        mask = np.array(leaf)
-        mask.reshape(-1, mask.shape[-1])[0] = False
-        return jnp.asarray(mask)
-
-    return jax.tree.map(emptied, args)
-
-
-def _floats(args: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
-    return jax.tree.map(lambda leaf: change(np.array(leaf)) if is_float(leaf) else leaf, args)
-
-
-VARIANTS: dict[str, Callable[[Any, np.random.Generator], Any]] = {
-    "exact zeros": _with_zeros,
-    "ties": _with_ties,
-    "ties between arguments": _with_ties_between,
-    "large values": _with_large,
-    "extreme values": _with_extremes,
-    "a row of each mask wholly False": _with_false_rows,
-}
 
 
 # ---------------------------------------------------------------- the judgement

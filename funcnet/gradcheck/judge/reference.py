@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..engine.compiling import HASTE, program
+from ..engine.compiling import compiled
 from ..engine.jaxprs import Hooks, Traced, evaluate, program_of, traced_once
-from ..engine.leaves import first_line, float_leaves, is_float
+from ..engine.leaves import first_line, is_float
+from ..tolerances import AT_ONCE, EPS
 from ..trial.subject import InputError
-
-EPS = float(np.finfo(np.float64).eps)
-AT_ONCE = 2**20  # elements in all: what has more takes longer to run than to compile
 
 
 def of_floats(primal: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], list[Any]]:
     """``primal`` as a function of the differentiable leaves alone, traced once but run eagerly, and those leaves."""
     leaves, structure = jax.tree.flatten(args)
-    positions = [leaf.position for leaf in float_leaves(args)]
+    positions = [i for i, leaf in enumerate(leaves) if is_float(leaf)]
 
     def f(*floats):
         filled = list(leaves)
@@ -32,51 +30,6 @@ def of_floats(primal: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callab
 
     floats = [jnp.asarray(leaves[position]) for position in positions]
     return traced_once(f, floats), floats
-
-
-def primitives(f: Callable[..., Any], floats: list[Any]) -> set[str]:
-    """The names of the primitives in ``f``, at any depth; none where it cannot be traced."""
-    try:
-        jaxpr = jax.make_jaxpr(f)(*floats)
-    except jax.errors.JAXTypeError:
-        return set()
-    return {eqn.primitive.name for eqn in equations(jaxpr.jaxpr)}
-
-
-def custom_derivatives(f: Callable[..., Any], floats: list[Any]) -> list[str]:
-    """The names of the functions with a ``custom_jvp`` or ``custom_vjp`` of their own that ``f`` calls."""
-    found: list[str] = []
-    try:
-        jaxpr = jax.make_jaxpr(f)(*floats).jaxpr
-    except jax.errors.JAXTypeError:  # it looks at values
-        return found
-    for eqn in equations(jaxpr):
-        if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
-            found.append(str(getattr(eqn.params["call_jaxpr"].jaxpr.debug_info, "func_name", "a custom derivative")))
-    return list(dict.fromkeys(found))
-
-
-def rounded_constants(f: Callable[..., Any], floats: list[Any]) -> list[float]:
-    """Numbers that ``f`` computes with which are those of float32, but for short ones: 0.10000000149011612, not 0.5."""
-    try:
-        closed = jax.make_jaxpr(f)(*floats)
-    except jax.errors.JAXTypeError:  # it looks at values
-        return []
-    literals = [v.val for eqn in equations(closed.jaxpr) for v in eqn.invars if hasattr(v, "val")]
-    numbers = [float(n) for c in (*literals, *closed.consts) if is_float(np.asarray(c)) for n in np.ravel(c)[:64]]
-    return [n for n in numbers if float(np.float32(n)) == n and len(repr(n)) > 12]
-
-
-def equations(jaxpr: Any) -> Iterator[Any]:
-    """Every equation of a jaxpr, at any depth."""
-    left = [jaxpr]
-    while left:
-        for eqn in left.pop().eqns:
-            yield eqn
-            inner = [
-                part for value in eqn.params.values() for part in (value if isinstance(value, tuple) else (value,))
-            ]
-            left += [getattr(part, "jaxpr", part) for part in inner if hasattr(getattr(part, "jaxpr", part), "eqns")]
 
 
 def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> tuple[Any, list[list[np.ndarray]]]:
@@ -157,22 +110,11 @@ def _at_once(pulled: Callable[..., list[Any]], points: list[list[np.ndarray]]) -
     if sum(leaf.size for leaf in stacked) > AT_ONCE:
         return None
     try:
-        found = program(lambda *leaves: jax.lax.map(pulled, leaves), stacked, options=HASTE)(*stacked)
+        found = compiled(lambda *leaves: jax.lax.map(pulled, leaves), stacked, hasty=True)(*stacked)
     except Exception:  # it looks at values; whatever else it is, the eager run says it better
         return None
     found = jax.tree.map(np.asarray, found)
     return [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(len(points))]
-
-
-def draw_cotangent(y: Any, rng: np.random.Generator) -> Any:
-    """A random normal cotangent for y; float0 where y holds integers."""
-
-    def leaf(part):
-        if not is_float(part):
-            return np.zeros(np.shape(part), jax.dtypes.float0)
-        return jax.device_put(np.asarray(rng.normal(size=np.shape(part))).astype(part.dtype))
-
-    return jax.tree.map(leaf, y)
 
 
 def with_stops_held(f: Callable[..., Any], floats: list[Any]) -> Callable[..., Any] | None:
@@ -193,17 +135,17 @@ def with_stops_held(f: Callable[..., Any], floats: list[Any]) -> Callable[..., A
 
 
 class Audit(NamedTuple):
-    """What differences say of the reference for one leaf: their slope, its own error, and that of autodiff."""
+    """The derivative of one leaf by differences, the error they estimate for it, and the same by autodiff."""
 
-    slope: float
+    difference: float
     uncertainty: float
     autodiff: float
 
     @property
     def disagree(self) -> bool:
         """Whether differences are sure, and autodiff is elsewhere."""
-        scale = max(abs(self.slope), abs(self.autodiff))
-        return self.uncertainty < 1e-8 * scale and abs(self.slope - self.autodiff) > 1e-6 * scale
+        scale = max(abs(self.difference), abs(self.autodiff))
+        return self.uncertainty < 1e-8 * scale and abs(self.difference - self.autodiff) > 1e-6 * scale
 
 
 def audit(

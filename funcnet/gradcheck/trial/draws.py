@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,15 +11,40 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...types import Layer
-from ..engine.compiling import HASTE, begun
-from ..engine.leaves import cast, first_line, is_float
+from ..engine.compiling import start
+from ..engine.leaves import all_finite, cast, first_line, floats_of, is_float
 from ..engine.packing import pack
-from ..judge.compiled import value
-from .settings import Settings, arrays_of
-from .specs import DOMAINS, Draw, draws, finite, many_rows, specs_of
-from .subject import InputError, Subject
+from ..tolerances import SEED_DY
+from .settings import Settings, arrays_of, settings
+from .specs import Spec, leaves_of, specs_of
+from .subject import InputError, Subject, as_subject
 
+# Each axis name takes the next size, in order of appearance. Two sets, in which no axis keeps its size, and a third
+# where the first axis is 1 and the others are even.
+PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
+SIZES = ((5, 7, *PRIMES), (8, 9, 5, 7, *PRIMES))
+EVEN = (1, 8, *(prime - 1 for prime in PRIMES))
+WIDE = (1, 130, *EVEN[2:])  # more columns than a block of 128 holds, where no array has more elements than MANY
+MANY = 1 << 16
+MOST = 1 << 25  # elements of an array
+DOMAINS = ("normal", "positive", "unit interval", "simplex")
 ROWS = 40_009  # where some faults of compilers show, and few rows do not; a prime, as a tail of a block must show too
+
+
+class Draw(NamedTuple):
+    """Arguments, and how they came about."""
+
+    args: tuple[Any, ...]
+    sizes: dict[str, int]
+    domain: str
+    seed: int
+
+
+class Drawn(NamedTuple):
+    """Arguments of a forward, and a random cotangent of what it returns."""
+
+    args: tuple[Any, ...]
+    dy: Any
 
 
 class Inputs(NamedTuple):
@@ -27,6 +53,39 @@ class Inputs(NamedTuple):
     draws: list[Draw]
     rows: Draw | None
     notes: tuple[str, ...] = ()
+
+
+def draws(
+    target: Any,
+    *inputs: Any,
+    in_shape: tuple[int, ...] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    ranges: Mapping[str, str | int] | None = None,
+    dtype: Any = jnp.float64,
+    seed: int = 0,
+) -> list[Drawn]:
+    """The inputs on which ``check``, called with the same arguments, tries a backward first, each with a cotangent.
+
+    ::
+
+        args, dy = gradcheck.draws(rule, seed=1)[0]
+        y, residuals = rule.fwd(*args)
+        cotangents = rule.bwd(residuals, dy)
+
+    Floating arrays are in ``dtype``: for float64, run what takes them under ``jax.enable_x64(True)``.
+
+    Raises InputError if ``check`` would.
+    """
+    subject = as_subject(target)
+    asked = settings(target, inputs, in_shape, sizes, ranges, (dtype,), seed)
+    with jax.enable_x64(True):
+        subject, found = inputs_for(subject, target, inputs, asked)
+        drawn = []
+        for draw in found.draws:
+            args = cast(draw.args, dtype)
+            y, _ = subject.fwd(*args)
+            drawn.append(Drawn(args, draw_cotangent(y, np.random.default_rng([draw.seed, SEED_DY]))))
+        return drawn
 
 
 def inputs_for(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Settings) -> tuple[Subject, Inputs]:
@@ -45,7 +104,7 @@ def inputs_for(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Se
         specs = specs_of(subject, inputs, asked.ranges)
         subject = subject.taking(len(specs))
         found = _drawn(subject, specs, asked.seed, asked.sizes)
-    floats = [leaf for leaf in jax.tree.leaves(found.draws[0].args) if is_float(leaf)]
+    floats = floats_of(found.draws[0].args)
     if not sum(np.size(leaf) for leaf in floats):
         what = "holds no elements" if floats else "has no floating argument"
         raise InputError(f"the input of {subject.name} {what}: there is nothing to differentiate")
@@ -65,11 +124,11 @@ def _all_finite(subject: Subject, found: list[Draw]) -> bool:
 
 def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int]) -> Inputs:
     for domain in DOMAINS:
-        found = draws(specs, seed, sizes, domain)
+        found = _at_sizes(specs, seed, sizes, domain)
         if _all_finite(subject, found[:2]):
             kept = found[:2] + [draw for draw in found[2:] if survives(subject, draw)]
             note = f"inputs were drawn as {domain}: others are not finite"
-            return Inputs(kept, many_rows(specs, seed, sizes, domain, ROWS), () if domain == "normal" else (note,))
+            return Inputs(kept, _many_rows(specs, seed, sizes, domain, ROWS), () if domain == "normal" else (note,))
     raise InputError(f"the forward of {subject.name} is not finite on the inputs")
 
 
@@ -88,10 +147,10 @@ def _layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int, 
 def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
     args = cast(draw.args, jnp.float64)
     packed = pack(args)
-    run = value(subject, packed.form)
+    run = subject.value(packed.form)
     try:
         try:
-            y = begun(run, packed.arrays, options=HASTE)() if compiled else run(*packed.arrays)
+            y = start(run, packed.arrays, hasty=True)() if compiled else run(*packed.arrays)
         except jax.errors.JAXTypeError:  # it looks at values
             y = run(*packed.arrays)
     except InputError:
@@ -101,7 +160,7 @@ def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
             f"the forward of {subject.name} raised {type(error).__name__} on {sizes_of(draw)}: {first_line(error)}"
         ) from error
     _differentiable(subject, y)
-    return finite(y)
+    return all_finite(y)
 
 
 def _differentiable(subject: Subject, y: Any) -> None:
@@ -110,7 +169,7 @@ def _differentiable(subject: Subject, y: Any) -> None:
             raise InputError(f"the forward of {subject.name} returns arrays; got a {type(leaf).__name__}")
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
             raise InputError(f"the forward of {subject.name} is complex: only real functions are checked")
-    if not any(is_float(leaf) for leaf in jax.tree.leaves(y)):
+    if not floats_of(y):
         raise InputError(f"the forward of {subject.name} returns no floating array: there is nothing to differentiate")
 
 
@@ -125,3 +184,107 @@ def survives(subject: Subject, draw: Draw) -> bool:
 def sizes_of(draw: Draw) -> str:
     """The sizes of a draw as a report shows them."""
     return " ".join(f"{axis}={size}" for axis, size in draw.sizes.items()) or "one shape"
+
+
+# ---------------------------------------------------------------- the arrays
+
+
+def _at_sizes(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str) -> list[Draw]:
+    """A draw for every set of sizes: two that differ in each axis, and one whose first axis is 1, the others even.
+
+    In the last the second axis is long, as some mistakes are made in the last block of a row alone. ``*B`` is one axis
+    in the first, two in the second.
+    """
+    names = _axis_names(specs)
+    if unknown := sizes.keys() - set(names):
+        raise InputError(f"sizes is for the axes {', '.join(names) or '(there are none)'}; got {', '.join(unknown)}")
+    if len(names) > len(SIZES[0]):
+        raise InputError(f"at most {len(SIZES[0])} axes have names; got {len(names)}")
+    ranges = {s.below for s in leaves_of(specs) if s.below} - {axis for s in leaves_of(specs) for axis in s.axes}
+    if unbounded := {below for below in ranges if not below.isdigit()} - sizes.keys():
+        below = min(unbounded)
+        raise InputError(f"the range {below} is no axis of an argument; give it a size, as in sizes={{{below!r}: 10}}")
+    tables = [_sized(names, table, sizes) for table in SIZES]
+    for name in names:
+        if name.startswith(("*", "...")) and name not in sizes:
+            tables[1][name] = (2, 3)
+    if names:
+        wide, even = (_sized(names, table, sizes) for table in (WIDE, EVEN))
+        fits = all(math.prod(_shape(leaf, wide)) <= MANY for leaf in leaves_of(specs))
+        tables.append(wide if fits else even)
+    for leaf in leaves_of(specs):
+        if math.prod(_shape(leaf, tables[0])) > MOST:
+            raise InputError(f"an array {' '.join(leaf.axes)!r} would be too large; fix its axes by sizes=...")
+    return [_draw(specs, table, [seed, i], domain) for i, table in enumerate(tables)]
+
+
+def _many_rows(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str, rows: int) -> Draw | None:
+    """A draw whose first axis has that many rows; None where no axis is free."""
+    names = _axis_names(specs)
+    if not names or names[0] in sizes:
+        return None
+    table = {**_sized(names, SIZES[0], sizes), names[0]: (rows,)}
+    if any(math.prod(_shape(leaf, table)) > MOST for leaf in leaves_of(specs)):
+        return None
+    return _draw(specs, table, [seed, rows], domain)
+
+
+def _sized(names: Sequence[str], table: Sequence[int], sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """The axes with the sizes of a table, but for those that the caller fixed."""
+    return {name: (sizes.get(name, size),) for name, size in zip(names, table, strict=False)}
+
+
+def _axis_names(specs: tuple[Any, ...]) -> list[str]:
+    leaves = leaves_of(specs)
+    names = dict.fromkeys(axis for s in leaves for axis in (*s.axes, *([s.below] if s.below else [])))
+    return [name for name in names if not name.isdigit()]
+
+
+def _draw(specs: tuple[Any, ...], table: dict[str, tuple[int, ...]], seeds: list[int], domain: str) -> Draw:
+    rng = np.random.default_rng(seeds)
+    args = jax.tree.map(lambda s: _array(s, table, rng, domain), specs, is_leaf=lambda s: isinstance(s, Spec))
+    return Draw(args, {name: math.prod(size) for name, size in table.items()}, domain, seeds[0])
+
+
+def _shape(spec: Spec, table: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(size for axis in spec.axes for size in ((int(axis),) if axis.isdigit() else table[axis]))
+
+
+def _array(spec: Spec, table: Mapping[str, tuple[int, ...]], rng: np.random.Generator, domain: str) -> Any:
+    shape = _shape(spec, table)
+    if spec.kind == "key":
+        return jax.random.key(int(rng.integers(2**31)))
+    if spec.kind == "bool":
+        mask = rng.random(shape) < 0.7
+        if shape:
+            mask[..., :1] = True  # no row is wholly False
+        return jnp.asarray(mask)
+    if spec.kind == "int":
+        below = math.prod(table[spec.below]) if spec.below and spec.below in table else int(spec.below or 2)
+        integers = rng.integers(below, size=shape)
+        if integers.size > 1:  # a repeated index, on purpose
+            integers.flat[1] = integers.flat[0]
+        # int64, JAX's default while the checker computes: jnp.arange in the forward gives that too
+        return jnp.asarray(integers)
+    return _floats(shape, rng, domain)
+
+
+def _floats(shape: tuple[int, ...], rng: np.random.Generator, domain: str) -> np.ndarray:
+    draw: Callable[[], Any] = {
+        "normal": lambda: rng.normal(size=shape),
+        "positive": lambda: 0.2 + np.abs(rng.normal(size=shape)),
+        "unit interval": lambda: rng.uniform(0.05, 0.95, size=shape),
+        "simplex": lambda: rng.dirichlet(np.ones(shape[-1]), size=shape[:-1]) if shape else rng.uniform(0.05, 0.95),
+    }[domain]
+    return np.asarray(draw())
+
+
+def draw_cotangent(y: Any, rng: np.random.Generator) -> Any:
+    """A random normal cotangent for y; float0 where y holds integers."""
+
+    def leaf(part):
+        if not is_float(part):
+            return np.zeros(np.shape(part), jax.dtypes.float0)
+        return jax.device_put(np.asarray(rng.normal(size=np.shape(part))).astype(part.dtype))
+
+    return jax.tree.map(leaf, y)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal
 
 from ...types import Layer
-from ..engine.leaves import has_cotangent, is_float
+from ..engine.leaves import Leaf, has_cotangent, is_float
+from ..engine.packing import unpack
+from ..engine.widening import widened
 
 
 class InputError(ValueError):
@@ -38,6 +40,24 @@ class Subject(NamedTuple):
     """The arguments that are no arrays and go through as they are: those of ``nondiff_argnums``."""
     required: int = 0
     """How many of the arguments have no default."""
+
+    def leaves(self, args: tuple[Any, ...]) -> list[Leaf]:
+        """The names of the differentiable leaves of the arguments, in order."""
+        return [
+            Leaf(self.arguments[path[0].idx], jax.tree_util.keystr(path[1:]))
+            for path, leaf in jax.tree_util.tree_leaves_with_path(args)
+            if is_float(leaf)
+        ]
+
+    def value(self, form: Hashable) -> Callable[..., Any]:
+        """y as a function of the arrays of ``args``, packed."""
+        return lambda *arrays: self.fwd(*unpack(form, arrays))[0]
+
+    def widened(self) -> Subject:
+        """The subject with every float of its forward and of its backward in float64."""
+        fwd = widened(self.fwd)
+        primal = (lambda *args: fwd(*args)[0]) if self.primal_is_fwd else widened(self.primal)
+        return self._replace(fwd=fwd, bwd=widened(self.bwd), primal=primal)
 
     def taking(self, count: int) -> Subject:
         """The same on its first ``count`` arguments; the others keep their defaults, and need no cotangents."""

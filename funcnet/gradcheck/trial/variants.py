@@ -1,0 +1,92 @@
+"""Inputs where random ones do not go: exact zeros, ties, values far out, and masks that hide a whole row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..engine.leaves import floats_of, is_float
+
+FAR, UNBOUNDED = ("large values", "extreme values"), ("normal", "positive")
+SMOOTH_TOO = ("exact zeros", *FAR, "a row of each mask wholly False")  # tried on functions without kinks too
+
+
+def _with_zeros(args: Any, rng: np.random.Generator) -> Any:
+    return _floats(args, lambda leaf: np.where(rng.random(leaf.shape) < 0.3, 0.0, leaf))
+
+
+def _with_ties(args: Any, rng: np.random.Generator) -> Any:
+    """Neighbours along the last axis are equal, and so are the first two rows."""
+
+    def tied(leaf):
+        tied = leaf.copy()
+        if tied.ndim and tied.shape[-1] > 1:
+            tied[..., 1::2] = tied[..., : tied.shape[-1] // 2 * 2 : 2]
+        if tied.ndim > 1 and len(tied) > 1:
+            tied[1] = tied[0]
+        return tied
+
+    return _floats(args, tied)
+
+
+def _with_ties_between(args: Any, rng: np.random.Generator) -> Any:
+    """Leaves of one shape share about half of their elements; None where no two have one shape."""
+    first: dict[tuple[int, ...], np.ndarray] = {}
+    shapes = [np.shape(leaf) for leaf in floats_of(args)]
+    if len(set(shapes)) == len(shapes):
+        return None
+
+    def tied(leaf):
+        other = first.setdefault(leaf.shape, leaf)
+        return np.where(rng.random(leaf.shape) < 0.5, other, leaf)
+
+    return _floats(args, tied)
+
+
+def _with_large(args: Any, rng: np.random.Generator) -> Any:
+    """A third of the elements up to thirty times larger: beyond caps."""
+    return _floats(args, lambda leaf: leaf * np.where(rng.random(leaf.shape) < 0.3, rng.uniform(5, 30, leaf.shape), 1))
+
+
+def _with_extremes(args: Any, rng: np.random.Generator) -> Any:
+    """A few elements of a thousand and more, of either sign where there are both: where exp overflows or vanishes."""
+
+    def grown(leaf):
+        if leaf.size > 2:
+            leaf.flat[[0, -1]] = 1e3 * (1 + np.abs(leaf.flat[[0, -1]])) * (1, -1 if (leaf < 0).any() else 1)
+        return leaf
+
+    return _floats(args, grown)
+
+
+def _with_false_rows(args: Any, rng: np.random.Generator) -> Any:
+    masks = [np.asarray(leaf) for leaf in jax.tree.leaves(args) if getattr(leaf, "dtype", None) == np.bool_]
+    if not any(mask.ndim for mask in masks):
+        return None
+
+    def emptied(leaf):
+        if getattr(leaf, "dtype", None) != np.bool_ or not np.ndim(leaf):
+            return leaf
+        mask = np.array(leaf)
+        mask.reshape(-1, mask.shape[-1])[0] = False
+        return jnp.asarray(mask)
+
+    return jax.tree.map(emptied, args)
+
+
+def _floats(args: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    return jax.tree.map(lambda leaf: change(np.array(leaf)) if is_float(leaf) else leaf, args)
+
+
+VARIANTS: dict[str, Callable[[Any, np.random.Generator], Any]] = {
+    "exact zeros": _with_zeros,
+    "ties": _with_ties,
+    "ties between arguments": _with_ties_between,
+    "large values": _with_large,
+    "extreme values": _with_extremes,
+    "a row of each mask wholly False": _with_false_rows,
+}
