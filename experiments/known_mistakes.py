@@ -80,7 +80,7 @@ class Judged(NamedTuple):
             "as_it_must": self.as_it_must,
             "named": self.named,
             "seconds": self.seconds,
-            "findings": [dataclasses.asdict(finding) for finding in self.published.findings],
+            "findings": [finding.to_dict() for finding in self.published.findings],
         }
 
 

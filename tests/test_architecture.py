@@ -18,7 +18,7 @@ FLOORS = {
     "summary",
     "training": "calibration fit",
     "models": "mlp cnn gpt",
-    "gradcheck": "tolerances engine report trial judge diagnose check command",
+    "gradcheck": "tolerances engine mistakes report trial judge diagnose check command",
     "gradcheck/engine": "leaves packing inspection widening jaxprs compiling",
     "gradcheck/trial": "subject settings specs draws variants",
     "gradcheck/judge": "form reference probe laws kinks doubts arithmetic adequacy",

@@ -7,22 +7,25 @@ import os
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from .mistakes import MISTAKES
+
 Verdict = Literal["correct", "wrong", "imprecise", "inconclusive"]
 STYLES = {"correct": "green", "wrong": "bold red", "imprecise": "yellow", "inconclusive": "yellow"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One mistake: where it shows, its id in the vocabulary, and the evidence for it.
+    """One mistake: where it shows, its id in the table of mistakes, and the evidence for it.
 
-    ``factor`` is got / expected where that is one number; ``axis`` the axis whose size it follows; ``line`` and
-    ``source`` the forward's own line, where the error comes from one.
+    Without an ``explanation`` the sentence of the table stands. ``factor`` is got / expected if that is one number,
+    and ``axis`` the axis whose size it follows. ``line`` and ``source`` are the forward's own line, if the error comes
+    from one. Raises ValueError for a mistake that is not in the table.
     """
 
     argument: str
     leaf: str
     mistake: str
-    explanation: str
+    explanation: str = ""
     factor: float | None = None
     axis: str | None = None
     file: str | None = None
@@ -30,22 +33,31 @@ class Finding:
     source: str | None = None
     evidence: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.mistake not in MISTAKES:
+            raise ValueError(f"{self.mistake!r} is not in the table of mistakes")
+        object.__setattr__(self, "explanation", self.explanation or MISTAKES[self.mistake].sentence)
+
     def __str__(self) -> str:
         where = f"{_shown(self.file)}:{self.line}: {self.source}" if self.file and self.line is not None else None
         what = f"d{self.argument}{self.leaf}" if self.argument else self.leaf or "the rule"
         lines = [f"{what}: {self.mistake}: {self.explanation}", where, *self.evidence]
         return "\n    ".join(line for line in lines if line)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The finding as JSON can hold it, with the remedy of the table."""
+        return dataclasses.asdict(self) | {"remedy": MISTAKES[self.mistake].remedy}
+
 
 def _shown(file: str) -> str:
-    """A path as a person would type it: relative, where it is below the working directory."""
+    """A path as a person would type it: relative if it is below the working directory."""
     relative = os.path.relpath(file)
     return file if relative.startswith("..") else relative
 
 
 @dataclasses.dataclass(frozen=True)
 class Element:
-    """One element of a cotangent, ``dx[1, 2]``: what the backward gave, and what is right."""
+    """One element of a cotangent, ``dx[1, 2]``: the value the backward gave, and the right one."""
 
     name: str
     got: float
@@ -64,16 +76,16 @@ class Report:
     verdict: Verdict
     findings: tuple[Finding, ...]
     worst: dict[str, float]
-    """The largest error of each cotangent over all probes, in units of what is allowed in float64: 1 is still right."""
+    """The largest error of each cotangent over all probes, as a multiple of the error allowed in float64."""
     probes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     elements: tuple[Element, ...] = ()
-    """Of a wrong backward: the elements that are farthest off."""
+    """The elements of a wrong backward that are farthest off."""
     adequacy: float | None = None
-    """Of a right backward: the share of its mutants that these probes would have caught."""
+    """The share of the mutants of a right backward that these probes would have caught."""
     ulps: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
-    """The largest error against float64 by dtype and by eager, jit and vmap, in units in the last place of the largest
-    entry of its leaf."""
+    """The largest error against float64, by dtype and by mode (eager, jit, vmap), in units in the last place of the
+    largest entry of its leaf."""
 
     def but(
         self,
@@ -94,8 +106,14 @@ class Report:
             notes=(*self.notes, *notes),
         )
 
+    @property
+    def mistakes(self) -> tuple[str, ...]:
+        """The ids of the mistakes found, each once."""
+        return tuple(dict.fromkeys(finding.mistake for finding in self.findings))
+
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.verdict.upper()}", *(f"  {finding}" for finding in self.findings)]
+        lines += [f"  fix {mistake}: {MISTAKES[mistake].remedy}" for mistake in self.mistakes]
         if self.elements:
             lines += [f"  {'worst elements':<16} {'got':>13} {'expected':>13} {'ratio':>13}"]
             lines += [f"  {element}" for element in self.elements]
@@ -106,15 +124,15 @@ class Report:
         return "\n".join(lines)
 
     def __rich__(self) -> Any:
-        """The same in colour, where ``rich`` prints it on a terminal."""
+        """The same in colour, if ``rich`` prints it on a terminal."""
         from rich.text import Text
 
         text = Text(str(self))
         text.highlight_words([self.verdict.upper()], STYLES[self.verdict])
-        text.highlight_words([finding.mistake for finding in self.findings], "bold")
+        text.highlight_words(self.mistakes, "bold")
         text.highlight_words([finding.source for finding in self.findings if finding.source], "cyan")
         return text
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON can hold it."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"findings": [finding.to_dict() for finding in self.findings]}

@@ -43,7 +43,6 @@ def mae_sign_of_the_target_minus_prediction(residuals, dy):
 
 @plant(
     forwards.cross_entropy,
-    "missing-one-hot",
     "path-lost",
     line="log_p = z - jnp.log(total)",
     note="p for p − onehot: as a path, z itself in log_p is lost",
@@ -168,7 +167,6 @@ def huber_without_the_half(residuals, dy):
 
 @plant(
     forwards.ridge,
-    "missing-regulariser",
     "path-lost",
     line="penalty = 0.05 * jnp.sum(w**2)",
     note="dw without λw",

@@ -16,37 +16,7 @@ PATH_MISTAKES = (
     "extra-mean-divisor",
 )
 
-# The ids that a finding may carry, less those that a wrong backward in float64 cannot show.
-VOCABULARY = (
-    *PATH_MISTAKES,
-    "ignores-cotangent",
-    "cotangent-squared",
-    "nonlinear-in-cotangent",
-    "transposed",
-    "wrong-operand-transposed",
-    "missing-broadcast-sum",
-    "wrong-reduction-axis",
-    "single-example",
-    "overwritten",
-    "derivative-at-output",
-    "derivative-at-input",
-    "wrong-mask",
-    "jacobian-diagonal-only",
-    "missing-one-hot",
-    "missing-factor",
-    "wrong-epsilon-or-ddof",
-    "updated-weights",
-    "swapped-cotangents",
-    "scatter-overwrites",
-    "missing-regulariser",
-    "wrong-structure",
-    "wrong-shape",
-    "wrong-dtype",
-    "not-finite",
-    "rank-assumption",
-    "kernel-not-flipped",
-    "unexplained",
-)
+# Mistakes that no wrong backward shows in float64.
 NOT_PLANTABLE = ("low-precision-accumulation", "primal-mismatch", "compiler-disagrees", "nondeterministic")
 
 

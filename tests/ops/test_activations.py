@@ -83,7 +83,9 @@ def test_a_wrong_slope_is_reported_under_the_name_and_at_the_line_of_phi():
     rule = elementwise(swish, slope=jax.nn.sigmoid)
     report = gradcheck.check(rule, quick=True)
     assert (report.name.rpartition(".")[2], rule.fwd.__doc__) == ("swish", swish.__doc__)
-    assert [(finding.mistake, finding.source) for finding in report.findings] == [("path-lost", "gate = jax.nn.sigmoid(x)")]
+    assert [(finding.mistake, finding.source) for finding in report.findings] == [
+        ("path-lost", "gate = jax.nn.sigmoid(x)")
+    ]
     assert [gradcheck.check(r, dtypes=(), quick=True).name for r in (ops.sigmoid, ops.elu())] == ["sigmoid", "elu"]
 
 

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 
 from ...progress import step_progress
 from ...types import Layer
-from .. import InputError, Report, check
+from ..check import check
 from ..engine.leaves import first_line
-from ..report import STYLES
+from ..report import STYLES, Report
+from ..trial.subject import InputError
 from .discovery import Found, TargetError, find, find_named, opened
 
 DTYPES = {"float64": jnp.float64, "float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}

@@ -43,7 +43,7 @@ class Attribution:
         for paths in self.variants:
             seen = Seen(paths, leaves)
             if np.abs(seen.error).max(initial=0) > 1e-10 * np.abs(seen.ref).max(initial=0):  # else at another size only
-                fits = seen.single() or seen.double() or seen.one_use_remains()
+                fits = seen.single() or seen.double()
                 if fits:
                     return self._findings(paths.edges, fits, leaves)
         return []

@@ -81,10 +81,6 @@ def explain(subject: Subject, probes: Sequence[Probe], jittered: Probe, wrong: S
     """A finding for each of the leaves ``wrong``, or for several at once. ``jittered``: the first probe, nearby."""
     if not wrong:
         return []
-    ranks = {i: finding for i in wrong if (finding := hypotheses.rank_assumption(subject, probes, i))}
-    wrong = [i for i in wrong if i not in ranks]
-    if not wrong:
-        return list(ranks.values())
     factors = {i: finding for i in wrong if (finding := hypotheses.axis_factor(subject, probes, i))}
     left = [i for i in wrong if i not in factors]
     paths = Attribution(subject, [probes[0], jittered, *probes[1:]])
@@ -94,7 +90,7 @@ def explain(subject: Subject, probes: Sequence[Probe], jittered: Probe, wrong: S
     elif together:  # one factor among two mistakes
         return together
     found, left = paths.explain(left)
-    found = [*ranks.values(), *factors.values(), *found]
+    found = [*factors.values(), *found]
     if not left:
         return found
     probes = [probes[0], jittered, *probes[1:]]

@@ -145,14 +145,8 @@ class Misderived:
         return _pulled(self.program, Hooks(result=result), dys, floats)
 
 
-def values_of(program: Program, floats: Sequence[Any]) -> list[np.ndarray]:
-    """Every float value outside loops that the program computes."""
-    run = jax.jit(lambda *values: list(_constants(program, values).values()), compiler_options=haste())
-    return [np.asarray(value) for value in run(*floats)]
-
-
 def _constants(program: Program, floats: Sequence[Any]) -> dict[int, Any]:
-    """The same by number, with no gradient to them."""
+    """Every float value outside loops that the program computes, by number, with no gradient to it."""
     found = {}
 
     def result(number, env):

@@ -287,24 +287,6 @@ class Seen:
                 return [self.placed(c, series[i]), self.placed(d, series[j])]
         return []
 
-    # many
-
-    def one_use_remains(self) -> list[Fit]:
-        """A leaf with at least three uses, of whose contributions a proper subset is there: overwritten."""
-        if len(self.leaves) != 1:
-            return []
-        number = self.paths.graph.program.inputs[self.leaves[0]]
-        uses = [e for e, edge in enumerate(self.edges) if edge.value == number and np.abs(self.parts[e]).any()]
-        if len(uses) < 3:
-            return []
-        a = np.linalg.lstsq(self.parts[uses].T, self.error, rcond=None)[0]
-        left = np.linalg.norm(self.error - a @ self.parts[uses])
-        lost = [e for e, factor in zip(uses, a, strict=True) if abs(factor + 1) < 1e-7]
-        kept = [e for e, factor in zip(uses, a, strict=True) if abs(factor) < 1e-7]
-        if left < self.tolerance * self.size and len(lost) > 1 and kept and len(lost) + len(kept) == len(uses):
-            return [Fit(lost[0], 0.0, tuple(lost), f"{len(kept)} of its {len(uses)} uses")]
-        return []
-
 
 CANDIDATES = 60  # pairs that are tried in full
 SECANTS = 12  # steps towards a factor in a loop

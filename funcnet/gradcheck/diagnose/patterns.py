@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..engine.compiling import haste
-from ..engine.jaxprs import program_of
 from ..engine.leaves import floats_of
 from ..judge import reference
 from ..judge.probe import Probe, allowed_error
 from ..report import Finding
 from ..trial.subject import Subject
-from .graph import values_of
 
 
 def close(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-9) -> bool:
@@ -86,10 +83,6 @@ class Tools:
             else jax.jit(lambda floats, dy: jax.vjp(f, *floats)[1](dy), compiler_options=haste())
         )
 
-    @functools.cached_property
-    def values(self) -> list[np.ndarray]:
-        return values_of(program_of(self.f, self.floats, None, inline_custom=True), self.floats)
-
 
 def tools_for(subject: Subject, probes: Sequence[Probe]) -> list[Tools]:
     """One for each probe; those of the same shape share what is compiled."""
@@ -148,10 +141,6 @@ def _swapped(case: Case) -> bool:
     )
 
 
-def _copied(case: Case) -> bool:
-    return any(j != case.i and close(case.got, other) for j, other in enumerate(case.probe.refs[case.k]))
-
-
 def _updated_weights(case: Case) -> bool:
     """got = VJP at θ − lr·dθ for another argument θ: the error is d(VJP) along dθ; that gives lr, which must fit."""
     for j, theta in enumerate(case.floats):
@@ -197,15 +186,6 @@ def _diagonal_only(case: Case) -> bool:
     return close(case.got, kept) and not close(case.ref, kept)
 
 
-def _one_hot(case: Case) -> bool:
-    """Wrong at the labels only."""
-    wrong = case.wrong
-    for labels in case.integers:
-        if labels.shape == wrong.shape[:-1] and wrong.any():
-            return bool((wrong == (np.arange(wrong.shape[-1]) == labels[..., None])).all())
-    return False
-
-
 def _scatter(case: Case) -> bool:
     """Wrong only in rows whose index is repeated."""
     for index in case.integers:
@@ -214,13 +194,6 @@ def _scatter(case: Case) -> bool:
         if len(wrong) and (counts > 1).any() and set(wrong) <= set(rows[counts > 1]):
             return True
     return False
-
-
-def _regulariser(case: Case) -> bool:
-    """got − ref = −λθ."""
-    theta, error = case.floats[case.i], case.got - case.ref
-    scale = float(np.vdot(error, theta) / np.vdot(theta, theta))
-    return theta.size > 1 and abs(scale) > 1e-9 and close(error, scale * theta, 1e-8)
 
 
 def _flipped_kernel(case: Case) -> bool:
@@ -234,20 +207,6 @@ def _flipped_kernel(case: Case) -> bool:
     return False
 
 
-def _mask(case: Case) -> bool:
-    """Wrong on one side only, and on a good part of it: of zero, of a mask, or where nothing should flow."""
-    wrong = case.wrong
-    if not wrong.any() or wrong.all():
-        return False
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(case.probe.draw.args) if np.shape(leaf) == wrong.shape]
-    regions = [case.ref == 0] if not (wrong & (case.ref != 0)).any() and (case.ref != 0).any() else []
-    regions += [leaf for leaf in leaves if leaf.dtype == bool] + [~leaf for leaf in leaves if leaf.dtype == bool]
-    regions += [side for leaf in leaves if leaf.dtype != bool for side in (leaf > 0, leaf < 0)]
-    return any(
-        not region.all() and not (wrong & ~region).any() and 4 * wrong.sum() >= region.sum() for region in regions
-    )
-
-
 def _epsilon(case: Case) -> bool:
     """A ratio close to 1 that is the same along an axis."""
     if not (case.ref != 0).all() or not case.ref.ndim:
@@ -255,24 +214,6 @@ def _epsilon(case: Case) -> bool:
     ratio = case.got / case.ref
     constant = any((np.ptp(ratio, axis=axis) < 1e-9).all() for axis in range(ratio.ndim))
     return bool(0 < np.abs(ratio - 1).max() < 1e-2 and constant)
-
-
-def _intermediate(case: Case) -> bool:
-    """got/ref is a value of the forward, to the power 1 or −1."""
-    got, ref = case.got, case.ref
-    if not ref.ndim or not (ref != 0).all() or not (got != 0).all():
-        return False
-    ratio = got / ref
-
-    def fits(value: np.ndarray) -> bool:
-        try:
-            value = np.broadcast_to(value, ratio.shape)
-        except ValueError:
-            return False
-        usable = np.isfinite(value).all() and (value != 0).all() and np.ptp(value) > 0
-        return bool(usable and (close(ratio, value) or close(ratio * value, value / value)))
-
-    return any(fits(value) or (value.ndim == ratio.ndim - 1 and fits(value[..., None])) for value in case.tools.values)
 
 
 def _wrong_axis(case: Case) -> bool:
@@ -288,9 +229,7 @@ EXACT: list[Signature] = [
     ("wrong-reduction-axis", "is summed over its own axis too", _wrong_axis),
     ("single-example", "is the contribution of one example; expected the sum over all", _single_example),
     ("jacobian-diagonal-only", "keeps only the diagonal of the Jacobian", _diagonal_only),
-    ("missing-one-hot", "is wrong at the labels only", _one_hot),
     ("scatter-overwrites", "is wrong only where an index is repeated: set where it should add", _scatter),
-    ("missing-regulariser", "differs by a multiple of the parameter itself", _regulariser),
     (
         "kernel-not-flipped",
         "is right for the reversed kernel: a correlation where a convolution is due",
@@ -298,9 +237,6 @@ EXACT: list[Signature] = [
     ),
 ]
 PATTERNS: list[Signature] = [
-    ("swapped-cotangents", "is the cotangent of another argument", _copied),
-    ("missing-factor", "is too large or too small by a value that the forward computes", _intermediate),
-    ("wrong-mask", "is wrong on one side of a condition only", _mask),
     ("wrong-epsilon-or-ddof", "has a ratio to the truth that is nearly 1 and the same along each row", _epsilon),
 ]
 
@@ -312,16 +248,6 @@ def updated_weights(subject: Subject, probes: Sequence[Probe], i: int) -> Findin
         text = "is the cotangent at weights that are already updated: the error is proportional to the learning rate"
         return Finding(name, path, "updated-weights", text)
     return None
-
-
-def rank_assumption(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | None:
-    """Right in the first draw, where ``*B`` is one axis, and wrong in one where it is two."""
-    ranks = [[np.ndim(leaf) for leaf in jax.tree.leaves(p.draw.args)] for p in probes]
-    wrong = [any(row[i] > 1 for row in p.excess) for p in probes]
-    if wrong[0] or any(bad and rank == ranks[0] for bad, rank in zip(wrong, ranks, strict=True)):
-        return None
-    name, path = _names(subject, probes, i)
-    return Finding(name, path, "rank-assumption", "is right for arrays of one rank and wrong for another")
 
 
 def _cases(tools: Sequence[Tools], probes: Sequence[Probe], i: int) -> list[Case]:

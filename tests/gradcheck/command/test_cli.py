@@ -244,16 +244,15 @@ def test_json_has_no_infinity_and_a_checker_that_fails_is_no_pass(write, capsys,
 
 def test_a_finding_with_a_line_shows_it(write, capsys, monkeypatch):
     write(HEAD + RIGHT)
-    findings = [
-        gradcheck.Finding("x", "['w']", m, "is [bold]", file="/far/rules.py", line=7, source="y = x") for m in "ab"
-    ]
+    where = {"file": "/far/rules.py", "line": 7, "source": "y = x"}
+    findings = [gradcheck.Finding("x", "['w']", m, "is [bold]", **where) for m in ("transposed", "path-lost")]
     monkeypatch.setattr(
         cli, "check", lambda target, name, **_: gradcheck.Report(name, "wrong", tuple(findings), {"x": 2.0}, ())
     )
     assert run("rules.py") == 1
     out = capsys.readouterr().out
-    assert re.search(r"twice +wrong +0.0 +a rules.py:7 \(\+1\)", out)
-    assert "dx['w']: a: is [bold]\n" in out
+    assert re.search(r"twice +wrong +0.0 +transposed rules.py:7 \(\+1\)", out)
+    assert "dx['w']: transposed: is [bold]\n" in out
 
 
 def test_layers_need_a_shape(write, capsys):
