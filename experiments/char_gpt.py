@@ -171,23 +171,21 @@ def train(config: Config, seed: int, net, data: text.Text, steps: int) -> Traine
     optimizer = optimizers.chain(
         optimizers.clip_by_global_norm(1.0), optimizers.adamw(rate, b2=0.99, weight_decay=config.weight_decay)
     )
-    stride = jax.jit(training.train_epoch(net, LOSS, optimizer), donate_argnums=0)
     init_key, order_key = jax.random.split(jax.random.key(seed))
     params = jax.jit(lambda key: net.init(key, (T,))[0])(init_key)
     state = training.init_state(params, optimizer, order_key)
-    epochs = -(-steps // (count // B))
-    order = np.concatenate([training.epoch_order(order_key, e, count, B) for e in range(epochs)])
+    step, watched = (training.train_step(net, LOSS, optimizer, aux=aux) for aux in (None, training.loss_and_gradient))
+    trained = training.train_epochs(step, state, pairs, B, every=STRIDE, watched=watched)
     strides = steps // STRIDE
     shown = set(np.linspace(0, strides, min(strides, 20) + 1).astype(int).tolist())
     curve, spent = [(0, bits_per_byte(net, state.params, judged))], np.zeros(2)
     with step_progress(f"{STRIDE} steps", strides, lines=20) as report:
         for n in range(1, strides + 1):
             start = np.array([time.perf_counter(), time.process_time()])
-            state = jax.block_until_ready(stride(state, pairs, order[(n - 1) * STRIDE : n * STRIDE]))
+            state, _ = next(trained)
             spent += np.array([time.perf_counter(), time.process_time()]) - start
             if n in shown:
                 curve.append((n * STRIDE, bits_per_byte(net, state.params, judged)))
-            harness.require_finite(state.params, learning_rate=config.learning_rate)
             report(f"{curve[-1][1]:.3f} bits per byte")
     return Trained(state.params, curve, *spent.tolist())
 

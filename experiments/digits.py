@@ -20,7 +20,7 @@ from rich.table import Table
 
 import funcnet
 from funcnet import data, ops, optimizers, schedules
-from funcnet.training.fit import Fit
+from funcnet.training import Fit
 
 from . import harness
 from .pictures import classification

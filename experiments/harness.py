@@ -23,7 +23,7 @@ import numpy as np
 import simple_parsing
 
 from funcnet.data.idx import DataError
-from funcnet.training.fit import NonFiniteError, value_and_grad
+from funcnet.training import NonFiniteError, value_and_grad
 from funcnet.types import Layer, Params, Rule
 
 LARGEST_SEED = 2**32 - 1  # what NumPy's older generators, scikit-learn's among them, can take

@@ -18,7 +18,7 @@ import numpy as np
 
 import funcnet
 from funcnet import data, ops, optimizers, schedules
-from funcnet.training.fit import Fit
+from funcnet.training import Fit
 from funcnet.types import Layer, Optimizer, ShapeError
 
 from . import harness

@@ -85,14 +85,14 @@ def note_004(config: Config, dataset: data.Dataset) -> list[dict[str, Any]]:
     def scores(params, x, labels):
         return funcnet.accuracy(net.fwd(params, x)[0], labels)
 
-    step = jax.jit(jax.vmap(funcnet.train_step(net, loss, optimizer), in_axes=(0, None, None)), donate_argnums=0)
+    step = jax.jit(jax.vmap(funcnet.train_step(net, loss, optimizer), in_axes=(0, None)), donate_argnums=0)
     accuracy = jax.jit(jax.vmap(scores, in_axes=(0, None, None)))
     train, test = jax.tree.map(jnp.asarray, (dataset[:2], dataset[2:]))
     state, curves = jax.jit(jax.vmap(start))(keys), []
     begin = time.perf_counter()
     with step_progress("epoch", config.epochs, lines=10) as report:
         for _ in range(config.epochs):
-            state, _ = step(state, *train)
+            state, _ = step(state, train)
             curves.append(accuracy(state.params, *test))
             report(f"{config.seeds} networks: test accuracy {curves[-1].mean():.4f}")
     harness.require_finite(state.params, learning_rate=config.learning_rate)
@@ -159,7 +159,7 @@ def neural_network(sizes: tuple[int, ...]) -> funcnet.Layer:
 
 @functools.cache  # so that the timing compiles nothing again
 def compiled_step(net: funcnet.Layer, learning_rate: float):
-    """``(state, X, y) -> (state, loss)``."""
+    """``(state, (X, y)) -> (state, loss)``."""
     return jax.jit(funcnet.train_step(net, ops.mean_squared_error(), optimizers.sgd(learning_rate)))
 
 
@@ -178,7 +178,7 @@ def train(net: funcnet.Layer, params, X, y, epochs: int, learning_rate: float, b
         total_loss = 0.0
         for i in range(0, len(X), batch_size):
             X_batch, y_batch = X[i : i + batch_size], y[i : i + batch_size]
-            state, loss = step(state, X_batch, y_batch)
+            state, loss = step(state, (X_batch, y_batch))
             total_loss += loss * len(X_batch)
         print(f"Epoch {epoch + 1}/{epochs}, Loss: {total_loss / len(X)}")
     return state.params
@@ -207,7 +207,7 @@ def step_milliseconds(networks: list[tuple[Any, Any]], X, y, repeats: int) -> li
     for _ in range(1 + repeats):
         for step, state, times in runs:
             start = time.perf_counter()
-            jax.block_until_ready(step(state, X, y))
+            jax.block_until_ready(step(state, (X, y)))
             times.append(1000 * (time.perf_counter() - start))
     return [statistics.median(times[1:]) for _, _, times in runs]  # the first warms up
 

@@ -104,24 +104,22 @@ def train(config: Config, arm: int, frames: int, seed: int, fresh: tuple[np.ndar
     points = data.spiral(arm, config.classes, config.noise, seed)
     net = funcnet.models.mlp(config.hidden, config.classes)
     optimizer = optimizers.adam(schedules.cosine(config.learning_rate, config.steps))
-    stride = jax.jit(training.train_epoch(net, LOSS, optimizer))
     predict = jax.jit(lambda params, x: ops.softmax.fwd(net.fwd(params, x)[0])[0])
     init_key, order_key = jax.random.split(jax.random.key(seed))
     params, _ = net.init(init_key, (2,))
     state = training.init_state(params, optimizer, order_key)
-    epochs = -(-config.steps * BATCH // (len(points[0]) - BATCH + 1))
-    order = np.concatenate([training.epoch_order(order_key, e, len(points[0]), BATCH) for e in range(epochs)])
+    step = training.train_step(net, LOSS, optimizer)
+    trained = training.train_epochs(step, state, points, BATCH, every=STRIDE)
     strides = config.steps // STRIDE
     shown = set(np.geomspace(strides, 1, frames).astype(int).tolist())
     film = []
     with step_progress(f"{len(points[0]):,} points", len(shown), lines=5) as report:
         for n in range(1, strides + 1):
-            state = stride(state, points, order[(n - 1) * STRIDE : n * STRIDE])
+            state, _ = next(trained)
             if n in shown:
                 right = float((predict(state.params, fresh[0]).argmax(axis=1) == fresh[1]).mean())
                 film.append(regions.Frame(n * STRIDE, right, np.asarray(predict(state.params, regions.GRID))))
                 report(f"step {n * STRIDE}: accuracy {right:.4f}")
-    harness.require_finite(state.params, learning_rate=config.learning_rate)
     return Trained(points, film)
 
 

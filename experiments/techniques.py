@@ -26,7 +26,7 @@ import funcnet
 from funcnet import data, initializers, ops, optimizers, schedules
 from funcnet.models import mlp
 from funcnet.progress import step_progress
-from funcnet.training.fit import NonFiniteError
+from funcnet.training import NonFiniteError
 from funcnet.types import Layer, Optimizer, Rule
 
 from . import harness

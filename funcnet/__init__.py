@@ -43,8 +43,8 @@ from .layers import (
     summary,
     swiglu,
     tanh,
-    transformer_block,
 )
+from .models import transformer_block
 from .training import accuracy, calibrate, evaluate, fit, init_state, train_epoch, train_step, value_and_grad
 from .types import Layer, Optimizer, Rule, ShapeError
 

@@ -47,7 +47,8 @@ class Layer(NamedTuple):
     bwd(residuals, dy)        -> (dparams, dx)           dx is None where x is not differentiable, as tokens are
 
     ``name`` is what errors and summaries call the layer. A combinator also says what it is made of, so that
-    ``combine(*parts)`` builds it anew: that lets a tool look inside without knowing any combinator.
+    ``combine(*parts)`` builds it anew: that lets a tool look inside without knowing any combinator. ``labels`` are the
+    names of the parts, if they have names.
     """
 
     init: Callable[[Any, Shape], tuple[Params, Shape]]
@@ -56,6 +57,7 @@ class Layer(NamedTuple):
     name: str = "layer"
     parts: tuple[Layer, ...] = ()
     combine: Callable[..., Layer] | None = None
+    labels: tuple[str, ...] = ()
 
 
 class Optimizer(NamedTuple):

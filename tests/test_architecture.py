@@ -16,8 +16,8 @@ FLOORS = {
     "ops/losses": "reduction regression probabilities logits fused margins weighting",
     "layers": "lifting linear activations dropout normalization embedding convolution recurrent attention combinators "
     "summary",
-    "training": "calibration fit",
-    "models": "mlp cnn gpt",
+    "training": "calibration step epochs fit",
+    "models": "mlp cnn gpt sampling",
     "gradcheck": "tolerances engine mistakes report trial judge diagnose check command",
     "gradcheck/engine": "leaves packing inspection widening jaxprs compiling",
     "gradcheck/trial": "subject settings specs draws variants",

@@ -39,3 +39,11 @@ def assert_close(got, expected, relative, floor):
         assert g.shape == e.shape
         scale = np.abs(e).max(initial=0)
         np.testing.assert_array_less(np.abs(g - e), relative * np.abs(e) + floor * scale + 1e-300)
+
+
+def assert_equal(got, expected):
+    """One tree, and every leaf equal to the bit; keys too."""
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    for g, e in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert g.dtype == e.dtype
+        assert bool((g == e).all())

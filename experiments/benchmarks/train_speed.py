@@ -53,9 +53,10 @@ class Config(harness.Config):
 def funcnet_epoch(config: Config, params, x: np.ndarray, labels: np.ndarray) -> tuple[Epoch, Callable[[], list]]:
     """An epoch in one call to the device, and the weights so far."""
     net = funcnet.models.mlp(config.hidden, 10)
-    arguments = net, ops.sparse_softmax_cross_entropy(), optimizers.sgd(config.learning_rate)
-    epoch = jax.jit(training.train_epoch(*arguments), donate_argnums=0)
-    state = training.init_state(params, arguments[-1], jax.random.key(config.seed))
+    optimizer = optimizers.sgd(config.learning_rate)
+    run_epoch = training.train_epoch(training.train_step(net, ops.sparse_softmax_cross_entropy(), optimizer))
+    epoch = jax.jit(lambda *arguments: run_epoch(*arguments)[0], donate_argnums=0)  # the losses are not computed
+    state = training.init_state(params, optimizer, jax.random.key(config.seed))
     data = jnp.asarray(x), jnp.asarray(labels)
 
     def run(order: np.ndarray) -> None:

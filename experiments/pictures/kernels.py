@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from funcnet.data import Dataset
-from funcnet.training.fit import Fit
+from funcnet.training import Fit
 from funcnet.types import Layer
 
 from . import classification, curves

@@ -17,7 +17,7 @@ from .activations import (
     swiglu,
     tanh,
 )
-from .attention import multi_head_attention, transformer_block
+from .attention import multi_head_attention
 from .combinators import parallel, repeat, residual, serial
 from .convolution import average_pool, conv2d, conv2d_transpose, global_average_pool, max_pool
 from .dropout import dropout
@@ -68,5 +68,4 @@ __all__ = [
     "summary",
     "swiglu",
     "tanh",
-    "transformer_block",
 ]

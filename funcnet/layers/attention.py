@@ -1,24 +1,18 @@
-"""Multi-head attention and the block of a transformer: rules chained by hand, with no calculus of their own."""
+"""Multi-head attention: rules chained by hand, with no calculus of their own."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import initializers, ops
-from ..types import Initializer, Layer, Params, Residuals, ShapeError
-from .dropout import dropout
+from ..types import Initializer, Layer, Params, ShapeError
 from .linear import dense
-from .normalization import layer_norm
-
-# ---------------------------------------------------------------- multi-head attention
 
 
 def split_heads(x: Float[Array, "*B T F"], heads: int) -> Float[Array, "*B H T E"]:
-    """The features of each head apart; ``merge_heads`` undoes it, and is so its backward too."""
+    """The features of each head on an axis of their own; ``merge_heads`` is its inverse, and so its backward."""
     return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads).swapaxes(-2, -3)
 
 
@@ -26,12 +20,6 @@ def merge_heads(x: Float[Array, "*B H T E"]) -> Float[Array, "*B T F"]:
     """The heads side by side in the last axis."""
     x = x.swapaxes(-2, -3)
     return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
-
-
-class AttentionResiduals(NamedTuple):
-    inwards: Residuals
-    attended: Residuals
-    outwards: Residuals
 
 
 def multi_head_attention(
@@ -46,10 +34,10 @@ def multi_head_attention(
 ) -> Layer:
     """Self-attention of several heads (Vaswani et al. 2017): (*S, T, D) to (*S, T, D), with D/``heads`` features each.
 
-    params ``{"qkv": {"w": (D, (H + 2K)E), "b"}, "out": {"w": (HE, D), "b"}}``; of ``key_heads`` there may be fewer,
-    which groups of ``heads`` share. ``rotary_base`` turns q and k by their positions; ``block`` takes that many keys at
-    a time and keeps no weights. Raises ValueError where ``key_heads`` does not divide ``heads``, and ShapeError where
-    ``heads`` does not divide D.
+    params ``{"qkv": {"w": (D, (H + 2K)E), "b"}, "out": {"w": (HE, D), "b"}}``. With fewer ``key_heads`` (K) than
+    ``heads`` (H), groups of heads share keys and values. ``rotary_base`` turns q and k by their positions; ``block``
+    takes that many keys at a time and keeps no weights. Raises ValueError if ``key_heads`` does not divide ``heads``;
+    ``init`` raises ShapeError if ``heads`` does not divide D.
     """
     shared = heads if key_heads is None else key_heads
     if heads < 1 or shared < 1 or heads % shared:
@@ -76,14 +64,15 @@ def multi_head_attention(
             q, k = turn.fwd(q)[0], turn.fwd(k)[0]
         y, attended = attention.fwd(q, k, v)
         y, outwards = ops.dense.fwd(merge_heads(y), params["out"]["w"], params["out"]["b"])
-        return y, AttentionResiduals(inwards, attended, outwards)
+        return y, (inwards, attended, outwards)
 
     def bwd(residuals, dy):
-        dmerged, dw_out, db_out = ops.dense.bwd(residuals.outwards, dy)
-        dq, dk, dv, _ = attention.bwd(residuals.attended, split_heads(dmerged, heads))
+        inwards, attended, outwards = residuals
+        dmerged, dw_out, db_out = ops.dense.bwd(outwards, dy)
+        dq, dk, dv, _ = attention.bwd(attended, split_heads(dmerged, heads))
         if turn is not None:
             dq, dk = turn.bwd(None, dq)[0], turn.bwd(None, dk)[0]
-        dx, dw, db = ops.dense.bwd(residuals.inwards, merge_heads(jnp.concatenate([dq, dk, dv], axis=-3)))
+        dx, dw, db = ops.dense.bwd(inwards, merge_heads(jnp.concatenate([dq, dk, dv], axis=-3)))
         return {"qkv": {"w": dw, "b": db}, "out": {"w": dw_out, "b": db_out}}, dx
 
     return Layer(init, fwd, bwd, name)
@@ -93,56 +82,3 @@ def queries_keys_values(params: Params, x: Float[Array, "*B T D"], heads: int, k
     """q (*B, H, T, E), k and v (*B, K, T, E) by one product, and its residuals."""
     qkv, residuals = ops.dense.fwd(x, params["w"], params["b"])
     return *jnp.split(split_heads(qkv, heads + 2 * key_heads), (heads, heads + key_heads), axis=-3), residuals
-
-
-# ---------------------------------------------------------------- the block
-
-
-class BlockResiduals(NamedTuple):
-    """Of each branch: its norm, what stands in it, its dropout."""
-
-    attention: tuple[Residuals, Residuals, Residuals]
-    feed_forward: tuple[Residuals, Residuals, Residuals]
-
-
-def transformer_block(attention: Layer, feed_forward: Layer, dropout_rate: float = 0.0) -> Layer:
-    """The pre-norm block (Radford et al. 2019): h = x + attention(norm x), y = h + feed_forward(norm h).
-
-    What a branch adds is dropped out at ``dropout_rate`` in training. params ``{"attention_norm", "attention",
-    "feed_forward_norm", "feed_forward"}``. Both branches must keep the shape of x: raises ShapeError where not.
-    """
-    norm, drop = layer_norm(), dropout(dropout_rate)
-    branches = {"attention": attention, "feed_forward": feed_forward}
-
-    def init(key, in_shape):
-        params = {}
-        for (name, layer), layer_key in zip(branches.items(), jax.random.split(key), strict=True):
-            params[f"{name}_norm"], _ = norm.init(None, in_shape)
-            params[name], out_shape = layer.init(layer_key, in_shape)
-            if out_shape != in_shape:
-                raise ShapeError(f"transformer_block got a {name} of shape {out_shape}, wants that of x, {in_shape}")
-        return params, in_shape
-
-    def fwd(params, x, key=None):
-        keys = iter([None] * 4 if key is None else jax.random.split(key, 4))
-        residuals = {}
-        for name, layer in branches.items():
-            normed, of_norm = norm.fwd(params[f"{name}_norm"], x)
-            added, of_layer = layer.fwd(params[name], normed, next(keys))
-            added, of_drop = drop.fwd({}, added, next(keys))
-            x = x + added
-            residuals[name] = of_norm, of_layer, of_drop
-        return x, BlockResiduals(**residuals)
-
-    def bwd(residuals, dy):
-        """dx = dy + what the branch's backward makes of dy, from the last branch to the first: x went both ways."""
-        dparams = {}
-        for name, layer in reversed(branches.items()):
-            of_norm, of_layer, of_drop = getattr(residuals, name)
-            _, dadded = drop.bwd(of_drop, dy)
-            dparams[name], dnormed = layer.bwd(of_layer, dadded)
-            dparams[f"{name}_norm"], dx = norm.bwd(of_norm, dnormed)
-            dy = dy + dx
-        return dparams, dy
-
-    return Layer(init, fwd, bwd, "transformer_block")

@@ -1,13 +1,15 @@
 """Combinators: layers in, a layer out. Their ``bwd`` is the chain rule, and asks nothing of what it combines.
 
-``params`` of several parts are a tuple in their order, and so are the residuals.
+``serial`` and ``parallel`` take their parts by position or by name: ``params`` are a tuple in their order, or a dict by
+their names, and so are the residuals.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,42 +19,48 @@ from jax import lax
 from ..types import Layer, ShapeError
 
 
-def serial(*layers: Layer) -> Layer:
-    """f_n ∘ … ∘ f_1: each layer takes what the one before it gives.
+def serial(*layers: Layer, **named: Layer) -> Layer:
+    """f_n ∘ … ∘ f_1: each layer takes the output of the one before it.
 
     bwd: dx_{i} is what layer i+1 returns for its input, from the last layer to the first.
+    Raises TypeError for a part that is not a Layer, ValueError for parts by position and by name at once.
     """
+    parts, pack = _parts("serial", layers, named)
 
     def init(key, in_shape):
         params, shape = [], in_shape
-        for i, (layer, layer_key) in enumerate(zip(layers, _split(key, len(layers)), strict=True)):
-            with _inside("serial", i):
+        for (label, layer), layer_key in zip(parts.items(), _split(key, len(parts)), strict=True):
+            with _inside("serial", label):
                 layer_params, shape = layer.init(layer_key, shape)
             params.append(layer_params)
-        return tuple(params), shape
+        return pack(params), shape
 
     def fwd(params, x, key=None):
         residuals, y = [], x
-        for i, (layer, p, layer_key) in enumerate(zip(layers, params, _split(key, len(layers)), strict=True)):
-            with _inside("serial", i):
-                y, r = layer.fwd(p, y, layer_key)
+        for (label, layer), layer_key in zip(parts.items(), _split(key, len(parts)), strict=True):
+            with _inside("serial", label):
+                y, r = layer.fwd(params[label], y, layer_key)
             residuals.append(r)
-        return y, tuple(residuals)
+        return y, pack(residuals)
 
     def bwd(residuals, dy):
         dparams = []
-        for i, (layer, r) in reversed(list(enumerate(zip(layers, residuals, strict=True)))):
-            layer_dparams, dy = layer.bwd(r, dy)
+        for i, (label, layer) in reversed(list(enumerate(parts.items()))):
+            layer_dparams, dy = layer.bwd(residuals[label], dy)
             if i > 0:
-                _differentiable(dy, "serial", i, layer)
+                _differentiable(dy, "serial", label, layer)
             dparams.append(layer_dparams)
-        return tuple(reversed(dparams)), dy
+        return pack(reversed(dparams)), dy
 
-    return Layer(init, fwd, bwd, "serial", layers, serial)
+    return Layer(init, fwd, bwd, "serial", *_seen(serial, parts, named))
 
 
 def residual(layer: Layer) -> Layer:
-    """y = x + f(x), so dx = dy + (the dx of f) (He et al. 2016); f must keep the shape of x."""
+    """y = x + f(x), so dx = dy + (the dx of f) (He et al. 2016); f must keep the shape of x.
+
+    Raises TypeError for a part that is not a Layer; ``init`` raises ShapeError if f changes the shape.
+    """
+    _require_layer("residual", 0, layer)
 
     def init(key, in_shape):
         with _inside("residual", 0):
@@ -76,57 +84,63 @@ def residual(layer: Layer) -> Layer:
 class Branches(NamedTuple):
     """The residuals of each branch, and an array of no elements that carries the width of its output, and no bytes."""
 
-    branches: tuple
+    branches: Any
     empties: tuple
 
 
-def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum") -> Layer:
+def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum", **named: Layer) -> Layer:
     """y = Σ_i f_i(x), or their concatenation along the last axis.
 
     bwd: the cotangent of each branch is dy, or its slice of dy; x went to all, so dx = Σ_i dx_i.
+    Raises ValueError for another ``merge``, for no parts, or for parts by position and by name at once; TypeError for a
+    part that is not a Layer. ``init`` raises ShapeError if the outputs do not fit.
     """
     if merge not in ("sum", "concatenate"):
         raise ValueError(f"parallel merges by 'sum' or 'concatenate'; got {merge!r}")
-    if not layers:
-        raise ValueError("parallel wants at least one layer")
     name = f"parallel({merge})"
+    parts, pack = _parts(name, layers, named)
+    if not parts:
+        raise ValueError("parallel wants at least one layer")
 
     def init(key, in_shape):
         params, shapes = [], []
-        for i, (layer, layer_key) in enumerate(zip(layers, _split(key, len(layers)), strict=True)):
-            with _inside(name, i):
+        for (label, layer), layer_key in zip(parts.items(), _split(key, len(parts)), strict=True):
+            with _inside(name, label):
                 layer_params, shape = layer.init(layer_key, in_shape)
             params.append(layer_params)
             shapes.append(shape)
         keep = slice(None) if merge == "sum" else slice(-1)
-        for i, shape in enumerate(shapes):
+        for (label, layer), shape in zip(parts.items(), shapes, strict=True):
             if shape[keep] != shapes[0][keep] or (merge != "sum" and not shape):
                 wanted = f"to fit {shapes[0]}" if shapes[0] or merge == "sum" else "a last axis"
-                raise ShapeError(f"{name}[{i}] {layers[i].name} gives shape {shape}, wants {wanted}")
+                raise ShapeError(f"{name}[{label}] {layer.name} gives shape {shape}, wants {wanted}")
         width = sum(shape[-1] for shape in shapes) if merge == "concatenate" else None
-        return tuple(params), shapes[0] if width is None else (*shapes[0][:-1], width)
+        return pack(params), shapes[0] if width is None else (*shapes[0][:-1], width)
 
     def fwd(params, x, key=None):
         ys, residuals = [], []
-        for i, (layer, p, layer_key) in enumerate(zip(layers, params, _split(key, len(layers)), strict=True)):
-            with _inside(name, i):
-                y, r = layer.fwd(p, x, layer_key)
+        for (label, layer), layer_key in zip(parts.items(), _split(key, len(parts)), strict=True):
+            with _inside(name, label):
+                y, r = layer.fwd(params[label], x, layer_key)
             ys.append(y)
             residuals.append(r)
         y = functools.reduce(jnp.add, ys) if merge == "sum" else jnp.concatenate(ys, axis=-1)
-        return y, Branches(tuple(residuals), tuple(y[:0] for y in ys))
+        return y, Branches(pack(residuals), tuple(y[:0] for y in ys))
 
     def bwd(residuals, dy):
         if merge == "sum":
-            dys = [dy] * len(layers)
+            dys = [dy] * len(parts)
         else:
             widths = [empty.shape[-1] for empty in residuals.empties]
             dys = jnp.split(dy, np.cumsum(widths)[:-1], axis=-1)
-        pairs = [layer.bwd(r, d) for layer, r, d in zip(layers, residuals.branches, dys, strict=True)]
-        dxs = [_differentiable(dx, name, i, layers[i]) for i, (_, dx) in enumerate(pairs)]
-        return tuple(dparams for dparams, _ in pairs), functools.reduce(jnp.add, dxs)
+        dparams, dxs = [], []
+        for (label, layer), branch_dy in zip(parts.items(), dys, strict=True):
+            layer_dparams, dx = layer.bwd(residuals.branches[label], branch_dy)
+            dparams.append(layer_dparams)
+            dxs.append(_differentiable(dx, name, label, layer))
+        return pack(dparams), functools.reduce(jnp.add, dxs)
 
-    return Layer(init, fwd, bwd, name, layers, functools.partial(parallel, merge=merge))
+    return Layer(init, fwd, bwd, name, *_seen(functools.partial(parallel, merge=merge), parts, named))
 
 
 def repeat(layer: Layer, times: int) -> Layer:
@@ -134,10 +148,12 @@ def repeat(layer: Layer, times: int) -> Layer:
 
     The layer is compiled once, however deep the network; it must keep the shape and the dtype of x.
     bwd: as of ``serial``, a loop from the last to the first, over residuals that are stacked as the parameters are.
+    Raises ValueError for less than one time, TypeError for a part that is not a Layer.
     """
     if times < 1:
         raise ValueError(f"repeat wants at least one time; got {times}")
     name = f"repeat({times})"
+    _require_layer(name, 0, layer)
 
     def init(key, in_shape):
         shapes = []
@@ -172,22 +188,52 @@ def repeat(layer: Layer, times: int) -> Layer:
     return Layer(init, fwd, bwd, name, (layer,), functools.partial(repeat, times=times))
 
 
+# ---------------------------------------------------------------- what they share
+
+Label = int | str
+
+
+def _parts(
+    name: str, layers: tuple[Layer, ...], named: dict[str, Layer]
+) -> tuple[dict[Label, Layer], Callable[[Iterable[Any]], Any]]:
+    """The parts by position or name, and a function that puts what belongs to each into a tuple or a dict."""
+    if layers and named:
+        raise ValueError(f"{name} takes its parts by position or by name, not some of each")
+    parts: dict[Label, Layer] = dict(named.items() if named else enumerate(layers))
+    for label, layer in parts.items():
+        _require_layer(name, label, layer)
+    return parts, (lambda values: dict(zip(named, values, strict=True))) if named else tuple
+
+
+def _seen(combine: Callable[..., Layer], parts: dict[Label, Layer], named: dict[str, Layer]):
+    """The fields of a Layer that let a tool look inside: the parts, how to combine them anew, their names."""
+    again = (lambda *layers: combine(**dict(zip(named, layers, strict=True)))) if named else combine
+    return tuple(parts.values()), again, tuple(named)
+
+
+def _require_layer(name: str, label: Label, layer: Any) -> None:
+    if not isinstance(layer, Layer):
+        called = getattr(layer, "__name__", "")
+        hint = f"the function {called}: call it, {called}(...)" if called else f"{layer!r:.60}"
+        raise TypeError(f"{name}[{label}] wants a Layer; got {hint}")
+
+
 def _split(key, n: int):
     return [None] * n if key is None else list(jax.random.split(key, n))
 
 
-def _differentiable(dx, name: str, i: int, layer: Layer):
+def _differentiable(dx, name: str, label: Label, layer: Layer):
     if dx is None:
         raise TypeError(
-            f"{name}[{i}] {layer.name} takes integers and has no dx: only the first layer of a serial may do that"
+            f"{name}[{label}] {layer.name} takes integers and has no dx: only the first layer of a serial may do that"
         )
     return dx
 
 
 @contextmanager
-def _inside(name: str, i: int):
+def _inside(name: str, label: Label):
     """Puts the way to the part before the message of its ShapeError."""
     try:
         yield
     except ShapeError as error:
-        raise ShapeError(f"{name}[{i}] > {error}") from None
+        raise ShapeError(f"{name}[{label}] > {error}") from None

@@ -1,23 +1,14 @@
 """Training: one step, the epochs that scan it, and ``fit`` on top."""
 
 from .calibration import calibrate
-from .fit import (
-    Fit,
-    NonFiniteError,
-    TrainState,
-    accuracy,
-    epoch_order,
-    evaluate,
-    fit,
-    init_state,
-    train_epoch,
-    train_step,
-    value_and_grad,
-)
+from .epochs import NonFiniteError, epoch_order, train_epoch, train_epochs
+from .fit import Fit, accuracy, evaluate, fit
+from .step import Step, TrainState, init_state, loss_and_gradient, loss_only, train_step, value_and_grad
 
 __all__ = [
     "Fit",
     "NonFiniteError",
+    "Step",
     "TrainState",
     "accuracy",
     "calibrate",
@@ -25,7 +16,10 @@ __all__ = [
     "evaluate",
     "fit",
     "init_state",
+    "loss_and_gradient",
+    "loss_only",
     "train_epoch",
+    "train_epochs",
     "train_step",
     "value_and_grad",
 ]

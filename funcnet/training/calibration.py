@@ -21,9 +21,9 @@ def calibrate(net: Layer, params: Params, batches, key) -> Params:
     The populations in the residuals are in the order of those in ``params``, as parts are in every combinator.
     Raises ValueError where a batch is a single example: it has no variance.
     """
-    held, structure = jax.tree.flatten(params, is_leaf=_is_population)
-    if not any(map(_is_population, held)):
+    if not has_population(params):
         return params
+    held, structure = jax.tree.flatten(params, is_leaf=_is_population)
     count, examples = jax.tree.leaves(batches)[0].shape[:2]
     if examples < 2:
         raise ValueError("calibrate wants batches of two examples at least: one has no variance")
@@ -42,6 +42,11 @@ def calibrate(net: Layer, params: Params, batches, key) -> Params:
         return jax.tree.map(lambda average, old: average.astype(old.dtype), next(averages), node)
 
     return jax.tree.unflatten(structure, map(replaced, held))
+
+
+def has_population(params: Params) -> bool:
+    """Whether anything in ``params`` is batch-normalised."""
+    return any(map(_is_population, jax.tree.leaves(params, is_leaf=_is_population)))
 
 
 def _is_population(node) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from experiments import harness, techniques
 from experiments.techniques import TECHNIQUES, Config, Run, best, neighbours, search
 from funcnet import training
-from funcnet.training.fit import NonFiniteError
+from funcnet.training import NonFiniteError
 
 BASELINE = TECHNIQUES[0]
 
@@ -72,7 +72,7 @@ def test_every_technique_trains_otherwise_than_the_baseline(technique):
         state = training.init_state(params, optimizer, jax.random.key(1))
         step = training.train_step(net, technique.loss, optimizer, technique.penalty)
         for _ in range(2):
-            state, _ = step(state, x, labels)
+            state, _ = step(state, (x, labels))
         return [np.asarray(state.params[i]["w"]) for i in (1, -1)]
 
     same = all(np.array_equal(a, b) for a, b in zip(trained(technique), trained(BASELINE), strict=True))

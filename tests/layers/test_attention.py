@@ -25,8 +25,3 @@ def test_heads_split_and_merge_undo_each_other():
     assert heads.shape == (2, 4, 3, 2)
     assert (heads[1, 2, 0] == x[1, 0, 4:6]).all()
     assert (funcnet.layers.attention.merge_heads(heads) == x).all()
-
-
-def test_a_branch_keeps_the_shape():
-    with pytest.raises(ShapeError, match=r"got a feed_forward of shape \(3, 5\), wants that of x, \(3, 4\)"):
-        funcnet.transformer_block(funcnet.tanh(), funcnet.dense(5)).init(jax.random.key(0), (3, 4))

@@ -1,5 +1,6 @@
 """Random nested networks against autodiff, the rule for integer inputs, and errors that say where."""
 
+import functools
 import re
 
 import hypothesis.strategies as st
@@ -13,7 +14,7 @@ import funcnet
 from funcnet import dense, dropout, flatten, gradcheck, parallel, relu, repeat, residual, serial, tanh
 from funcnet.types import Layer, ShapeError
 from tests.cases import normal
-from tests.trees import assert_close
+from tests.trees import assert_close, assert_equal
 
 ODD = st.sampled_from([3, 5, 7, 11])
 
@@ -37,6 +38,30 @@ def networks(draw, features: int, depth: int):
     width = features if kind == "residual" else draw(ODD)
     branches = [serial(layer, dense(width)) for layer, _ in parts]
     return (residual(branches[0]) if kind == "residual" else parallel(*branches)), width
+
+
+@pytest.mark.parametrize("combine", [serial, parallel, functools.partial(parallel, merge="concatenate")])
+def test_parts_by_name_are_the_same_parts(combine):
+    """In the order in which they are written, which is not alphabetical: the same numbers and gradients."""
+    parts = {"second": dense(7), "first": dropout(0.4), "a": dense(7)}
+    named, placed = combine(**parts), combine(*parts.values())
+    (params, shape), (expected, expected_shape) = (net.init(jax.random.key(0), (7,)) for net in (named, placed))
+    assert shape == expected_shape
+    assert list(params) == ["second", "first", "a"]
+    x, dy = normal(1, 11, 7), normal(2, 11, *shape)
+    runs = [(net, *net.fwd(p, x, jax.random.key(3))) for net, p in ((named, params), (placed, expected))]
+    (y, dparams, dx), (y0, dparams0, dx0) = ((y, *net.bwd(residuals, dy)) for net, y, residuals in runs)
+    assert_equal((y, dx, list(dparams.values())), (y0, dx0, list(dparams0)))
+    assert named.labels == ("second", "first", "a")
+
+
+def test_a_population_in_a_named_part_is_its_own():
+    """A dict's leaves are in the order of their names, in params and in residuals alike."""
+    net = serial(z=funcnet.batch_norm(), a=serial(dense(7), funcnet.batch_norm()))
+    params, x = net.init(jax.random.key(0), (7,))[0], 5 + 3 * normal(0, 1, 11, 7)
+    found = funcnet.calibrate(net, params, x, jax.random.key(1))
+    np.testing.assert_allclose(found["z"]["population"].mean, x[0].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found["a"][1]["population"].mean, np.zeros(7), atol=1e-12)
 
 
 @settings(max_examples=12, deadline=None)
@@ -187,5 +212,12 @@ def test_settings_that_make_no_sense():
         parallel()
     with pytest.raises(ValueError, match="'sum' or 'concatenate'; got 'mean'"):
         parallel(relu(), merge="mean")
+    with pytest.raises(ValueError, match="by position or by name, not some of each"):
+        serial(relu(), last=relu())
+    for wrong in (lambda: serial(dense(3), relu), lambda: residual(relu), lambda: repeat(relu, 2)):
+        with pytest.raises(TypeError, match=r"\[\d\] wants a Layer; got the function relu: call it, relu\(...\)"):
+            wrong()
+    with pytest.raises(TypeError, match=r"parallel\(sum\)\[gate\] wants a Layer; got 3"):
+        parallel(gate=3)
     with pytest.raises(ValueError, match="at least one time; got 0"):
         repeat(relu(), 0)

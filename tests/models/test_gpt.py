@@ -6,7 +6,7 @@ import pytest
 import funcnet
 from funcnet import ops, optimizers
 from funcnet.models import GPTConfig, check_tokens, generate, gpt
-from funcnet.models.gpt import cached_logits, empty_cache
+from funcnet.models.sampling import cached_logits, empty_cache
 from funcnet.types import ShapeError
 from tests.trees import assert_close, draw
 
@@ -30,8 +30,9 @@ def test_it_starts_as_gpt_2_does():
     """All weights from N(0, 0.02²), but those that end a branch: 2 depth of them are added up."""
     config = SMALL._replace(width=32, depth=8)
     blocks = jax.jit(lambda key: gpt(config).init(key, (2,))[0]["blocks"])(jax.random.key(0))
-    attention, (first, _, last) = blocks["attention"], blocks["feed_forward"]
-    found = [float(leaf.std()) for leaf in (attention["qkv"]["w"], first["w"], attention["out"]["w"], last["w"])]
+    attention, feed_forward = blocks["attention"]["attention"], blocks["feed_forward"]["feed_forward"]
+    weights = attention["qkv"], feed_forward["hidden"], attention["out"], feed_forward["out"]
+    found = [float(layer["w"].std()) for layer in weights]
     assert found == pytest.approx([0.02, 0.02, 0.02 / 4, 0.02 / 4], rel=0.1)
 
 
@@ -86,11 +87,28 @@ def test_training_teaches_it_a_tune_from_any_note():
     config = GPTConfig(vocabulary=5, context=7, width=16, depth=1, heads=2)
     text = (np.array([0, 1, 1, 0, 3, 1, 2])[None, :] + np.arange(5)[:, None]) % 5
     params = jax.tree.map(lambda leaf: 0.3 * leaf, drawn(config))
-    setting = gpt(config, fused=True), ops.linear_softmax_cross_entropy(), optimizers.adam(0.02)
-    state = funcnet.init_state(params, setting[-1], jax.random.key(1))
-    data = jnp.asarray(text[:, :-1]), jnp.asarray(text[:, 1:])
-    state = jax.jit(funcnet.train_epoch(*setting))(state, data, np.tile(np.arange(5), (150, 1)))
+    adam = optimizers.adam(0.02)
+    step = funcnet.train_step(gpt(config, fused=True), ops.linear_softmax_cross_entropy(), adam)
+    state = funcnet.init_state(params, adam, jax.random.key(1))
+    state, _ = jax.jit(funcnet.train_epoch(step))(state, (text[:, :-1], text[:, 1:]), np.tile(np.arange(5), (150, 1)))
     assert np.array_equal(generate(config, state.params, text[:, :2], 5, jax.random.key(0), temperature=0), text[:, 2:])
+
+
+def test_a_branch_keeps_the_shape():
+    with pytest.raises(ShapeError, match=r"serial\[feed_forward\] > residual\(serial\) got output shape \(3, 5\)"):
+        funcnet.transformer_block(funcnet.tanh(), funcnet.dense(5)).init(jax.random.key(0), (3, 4))
+
+
+def test_its_summary_shows_the_whole_tree():
+    lines = [line.split("│")[1].rstrip() for line in funcnet.summary(gpt(SMALL), (8,)).splitlines() if "│" in line]
+    for line in (
+        " gpt",
+        "     blocks: repeat(2)",
+        "         attention: residual",
+        "             attention: multi_head_attention(4)",
+        "               hidden: dense(32)",
+    ):
+        assert line in lines
 
 
 @pytest.mark.parametrize(

@@ -49,20 +49,21 @@ def block(p, x):
         8, 2, 32, dropout=0.0, norm_first=True, batch_first=True, dtype=torch.float64,
         activation=lambda a: torch.nn.functional.gelu(a, approximate="tanh"),
     )  # fmt: skip
-    first, _, second = p["feed_forward"]
+    attending, feeding = p["attention"], p["feed_forward"]
+    attention, feed_forward = attending["attention"], feeding["feed_forward"]
     weights = {
-        "self_attn.in_proj_weight": p["attention"]["qkv"]["w"].T,
-        "self_attn.in_proj_bias": p["attention"]["qkv"]["b"],
-        "self_attn.out_proj.weight": p["attention"]["out"]["w"].T,
-        "self_attn.out_proj.bias": p["attention"]["out"]["b"],
-        "linear1.weight": first["w"].T,
-        "linear1.bias": first["b"],
-        "linear2.weight": second["w"].T,
-        "linear2.bias": second["b"],
-        "norm1.weight": p["attention_norm"]["gamma"],
-        "norm1.bias": p["attention_norm"]["beta"],
-        "norm2.weight": p["feed_forward_norm"]["gamma"],
-        "norm2.bias": p["feed_forward_norm"]["beta"],
+        "self_attn.in_proj_weight": attention["qkv"]["w"].T,
+        "self_attn.in_proj_bias": attention["qkv"]["b"],
+        "self_attn.out_proj.weight": attention["out"]["w"].T,
+        "self_attn.out_proj.bias": attention["out"]["b"],
+        "linear1.weight": feed_forward["hidden"]["w"].T,
+        "linear1.bias": feed_forward["hidden"]["b"],
+        "linear2.weight": feed_forward["out"]["w"].T,
+        "linear2.bias": feed_forward["out"]["b"],
+        "norm1.weight": attending["norm"]["gamma"],
+        "norm1.bias": attending["norm"]["beta"],
+        "norm2.weight": feeding["norm"]["gamma"],
+        "norm2.bias": feeding["norm"]["beta"],
     }
     later = torch.triu(torch.ones(x.shape[1], x.shape[1], dtype=torch.bool), diagonal=1)
     return torch.func.functional_call(layer, weights, (x,), {"src_mask": later})
@@ -83,7 +84,7 @@ def close(got, expected):
 
 BLOCK = funcnet.transformer_block(
     funcnet.multi_head_attention(2, causal=True),
-    funcnet.serial(funcnet.dense(32), funcnet.gelu_tanh(), funcnet.dense(8)),
+    funcnet.serial(hidden=funcnet.dense(32), gelu=funcnet.gelu_tanh(), out=funcnet.dense(8)),
 )
 NETS = {
     "multi-head attention": (funcnet.multi_head_attention(2, causal=True), attended),

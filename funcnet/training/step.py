@@ -1,0 +1,111 @@
+"""The one thing that trains: ``Step = (state, batch) -> (state, aux)``.
+
+``train_step`` makes one from a network, a loss and an optimizer, without autodiff: ``bwd`` is written out for every
+part. Any other function of that form trains as well.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ..optimizers import apply_updates
+from ..types import Layer, Optimizer, Params, Rule, ShapeError
+
+Batch = Any
+"""A pytree of arrays whose first axis counts the examples; of ``train_step`` it is (x, targets)."""
+
+
+class TrainState(NamedTuple):
+    """Everything a run needs to go on; a network of your own may hold any pytree in ``params`` and ``opt_state``.
+
+    ``step`` counts the batches so far, from 0. The random key of a step is ``key`` folded with ``step``, and ``key``
+    also fixes the order of the examples, so a run that goes on from a saved state repeats what it would have done.
+    """
+
+    params: Params
+    opt_state: Any
+    step: Int[Array, ""]
+    key: Any
+
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, Any]]
+"""One update: the next state, with ``step`` one higher, and whatever else is worth returning, the aux."""
+
+
+def init_state(params: Params, optimizer: Optimizer, key) -> TrainState:
+    """The state before the first step. It holds copies: a jitted step may donate it and the caller's arrays live on."""
+    state = TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
+    return jax.tree.map(jnp.copy, state)
+
+
+def value_and_grad(net: Layer, loss: Rule, penalty: Rule | None = None):
+    """``(params, x, targets, key) -> (value, dparams)``: what ``jax.value_and_grad`` would return, by the chain rule.
+
+    y = net(params, x),  L = loss(y, targets) + penalty(params);
+    dy = ∂loss/∂y,  dparams = (∂net/∂params)ᵀ dy + ∂penalty/∂params.
+    ``key=None`` is inference: no dropout. Under jit, an unused value is never computed.
+    """
+
+    def run(params: Params, x, targets, key) -> tuple[Float[Array, ""], Params]:
+        predictions, net_residuals = net.fwd(params, x, key)
+        value, loss_residuals = loss.fwd(predictions, targets)
+        dy, _ = loss.bwd(loss_residuals, jnp.ones_like(scalar(value)))
+        dparams, _ = net.bwd(net_residuals, dy)
+        if penalty is not None:
+            extra, penalty_residuals = penalty.fwd(params)
+            (dpenalty,) = penalty.bwd(penalty_residuals, jnp.ones_like(extra))
+            value, dparams = value + extra, jax.tree.map(jnp.add, dparams, dpenalty)
+        # inputs wider than the parameters promote everything after them; a gradient keeps its parameter's dtype
+        return value, jax.tree.map(lambda d, p: d.astype(p.dtype), dparams, params)
+
+    return run
+
+
+def scalar(value: Float[Array, "*R"]) -> Float[Array, ""]:
+    """The value itself. Raises ShapeError unless it is a scalar."""
+    if value.shape:
+        raise ShapeError(f"training wants a scalar loss; got shape {value.shape} (is its reduction 'none'?)")
+    return value
+
+
+def loss_only(loss, grads):
+    """The aux of ``train_step`` unless told otherwise."""
+    return loss
+
+
+def loss_and_gradient(loss, grads):
+    """An aux to look into a run with: see ``train_epochs``."""
+    return {"loss": loss, "gradient": grads}
+
+
+@functools.lru_cache(maxsize=256)
+def train_step(
+    net: Layer,
+    loss: Rule,
+    optimizer: Optimizer,
+    penalty: Rule | None = None,
+    aux: Callable[[Float[Array, ""], Params], Any] | None = loss_only,
+) -> Step:
+    """``(state, (x, targets)) -> (state, aux(loss, grads))``: one step of ``optimizer`` on one batch, to be jitted.
+
+    By default the aux is the loss with its penalty, a scalar. ``aux=lambda loss, grads: global_norm(grads)``, for
+    example, returns the norm of the gradient instead, and ``aux=None`` nothing. Equal arguments give the same function,
+    so that whatever is compiled for it is compiled once.
+    """
+    gradient = value_and_grad(net, loss, penalty)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+        x, targets = batch
+        value, grads = gradient(state.params, x, targets, jax.random.fold_in(state.key, state.step))
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        return TrainState(apply_updates(state.params, updates), opt_state, state.step + 1, state.key), aux and aux(
+            value, grads
+        )
+
+    return step
