@@ -35,7 +35,7 @@ def normal(stddev: float = 0.01) -> Initializer:
 def uniform(low: float = -0.5, high: float = 0.5) -> Initializer:
     """U(low, high); an interval around zero, as in Rumelhart, Hinton & Williams (1986). Raises ValueError if empty."""
     if not low < high:
-        raise ValueError(f"uniform wants low < high; got {low} and {high}")
+        raise ValueError(f"uniform expects low < high; got {low} and {high}")
 
     def init(key, shape: Shape, dtype=float):
         return jax.random.uniform(key, shape, dtype, low, high)

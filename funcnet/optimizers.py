@@ -24,8 +24,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .ops.penalties import WEIGHTS, named
 from .schedules import Schedule, as_schedule, require
-from .types import WEIGHTS, Optimizer, Params, named
+from .types import Optimizer, Params
 
 
 def apply_updates(params: Params, updates: Params) -> Params:
@@ -110,7 +111,7 @@ def clip_by_global_norm(max_norm: float) -> Optimizer:
 def add_decayed_weights(weight_decay: float, names: tuple[str, ...] = WEIGHTS) -> Optimizer:
     """u = g + weight_decay · w on the leaves called by one of ``names``, and u = g on all others.
 
-    By default these are weights and tables, not biases, gains or statistics; see ``types.named``. Before the
+    By default these are weights and tables, not biases, gains or statistics; see ``ops.penalties.named``. Before the
     direction is found this is an l2 penalty, after it (as in ``adamw``) decoupled weight decay.
     """
     require("[0, ∞)", weight_decay=weight_decay)

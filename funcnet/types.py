@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -89,21 +88,4 @@ def at_least_float32(dtype: Any) -> Any:
 
 
 class ShapeError(ValueError):
-    """An array or a shape that does not fit; the message names the layer, what it got and what it wants."""
-
-
-WEIGHTS = ("w", "table")
-"""The names of the leaves that weight decay and penalties act on; biases, gains and statistics have others."""
-
-
-def named(params: Params, names: tuple[str, ...]) -> Any:
-    """A tree of booleans like ``params``: True where the leaf's own name (its last dict key) is in ``names``.
-
-    Leaves are chosen by name and never by rank: a bias that is stacked over repeated blocks has rank 2.
-    """
-
-    def chosen(path: tuple[Any, ...], leaf: Any) -> bool:
-        keys = [entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)]
-        return bool(keys) and keys[-1] in names
-
-    return jax.tree_util.tree_map_with_path(chosen, params)
+    """An array or a shape that does not fit; the message names the layer, what it got and what it expects."""

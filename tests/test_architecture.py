@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "": "types progress data initializers ops layers schedules optimizers training models gradcheck __main__",
     "data": "idx sets text",
-    "ops": "linear activations dropout normalization embedding attention windows convolution pooling recurrent "
-    "penalties losses",
-    "ops/losses": "reduction regression probabilities logits fused margins weighting",
+    "ops": "linear shapes activations dropout normalization embedding rotary attention windows convolution pooling "
+    "recurrent penalties losses",
+    "ops/losses": "reduction regression cross_entropy margins weighting",
     "layers": "lifting linear activations dropout normalization embedding convolution recurrent attention combinators "
     "summary",
     "training": "calibration step epochs fit",

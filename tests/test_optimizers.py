@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from funcnet import optimizers, schedules
-from funcnet.types import WEIGHTS, named
+from funcnet.ops.penalties import WEIGHTS, named
 
 PARAMS = ({"w": (3, 5), "b": (5,)}, {}, {"table": (7, 2), "inner": {"gamma": (11,)}})
 MASK = ({"w": True, "b": False}, {}, {"table": True, "inner": {"gamma": False}})

@@ -69,12 +69,12 @@ def _gated(rule: Rule, name: str) -> Layer:
 
     def init(key, in_shape):
         if not in_shape or in_shape[-1] % 2:
-            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., C) with an even C")
+            raise ShapeError(f"{name} got input shape {in_shape}, expects (..., C) with an even C")
         return {}, (*in_shape[:-1], in_shape[-1] // 2)
 
     def fwd(params, x, key=None):
         if x.shape[-1] % 2:
-            raise ShapeError(f"{name} got x of shape {x.shape}, wants (N, ..., C) with an even C")
+            raise ShapeError(f"{name} got x of shape {x.shape}, expects (N, ..., C) with an even C")
         return rule.fwd(*jnp.split(x, 2, axis=-1))
 
     def bwd(residuals, dy):

@@ -65,11 +65,11 @@ def _convolution(
     name = f"{kind}({features})"
     field = pair(f"{kind}'s kernel_size", kernel_size)
     if features < 1 or features % groups:
-        raise ValueError(f"{kind} wants features of at least 1, a multiple of groups={groups}; got {features}")
+        raise ValueError(f"{kind} expects features of at least 1, a multiple of groups={groups}; got {features}")
 
     def init(key, in_shape):
         if len(in_shape) != 3 or in_shape[-1] % groups:
-            raise ShapeError(f"{name} got input shape {in_shape}, wants (H, W, C), C a multiple of groups={groups}")
+            raise ShapeError(f"{name} got input shape {in_shape}, expects (H, W, C), C a multiple of groups={groups}")
         w_key, b_key = jax.random.split(key)
         params = {"w": w_init(w_key, (*field, in_shape[-1] // groups, features))}
         if bias:

@@ -13,7 +13,7 @@ def embedding(vocabulary: int, features: int, table_init: Initializer = initiali
     have no gradient: dx is None. Raises ShapeError where they are no integers.
     """
     if vocabulary < 1 or features < 1:
-        raise ValueError(f"embedding wants at least one token and one feature; got {vocabulary} and {features}")
+        raise ValueError(f"embedding expects at least one token and one feature; got {vocabulary} and {features}")
 
     def init(key, in_shape):
         return {"table": table_init(key, (vocabulary, features))}, (*in_shape, features)
@@ -34,12 +34,12 @@ def positions(length: int, table_init: Initializer = initializers.normal(0.02)) 
     Raises ShapeError where there are more positions than rows, or the input is not what it was initialised for.
     """
     if length < 1:
-        raise ValueError(f"positions wants at least one position; got {length}")
+        raise ValueError(f"positions expects at least one position; got {length}")
     name = f"positions({length})"
 
     def init(key, in_shape):
         if len(in_shape) < 2 or in_shape[-2] > length:
-            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., T, D) with T <= {length}")
+            raise ShapeError(f"{name} got input shape {in_shape}, expects (..., T, D) with T <= {length}")
         return {"table": table_init(key, (length, in_shape[-1]))}, in_shape
 
     def fwd(params, x, key=None):

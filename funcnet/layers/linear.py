@@ -21,12 +21,12 @@ def dense(
     Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
     """
     if features < 1:
-        raise ValueError(f"dense wants at least one feature; got {features}")
+        raise ValueError(f"dense expects at least one feature; got {features}")
     name = f"dense({features})"
 
     def init(key, in_shape):
         if not in_shape:
-            raise ShapeError(f"{name} got input shape (), wants (..., I)")
+            raise ShapeError(f"{name} got input shape (), expects (..., I)")
         w_key, b_key = jax.random.split(key)
         w = w_init(w_key, (in_shape[-1], features))
         return {"w": w, "b": b_init(b_key, (features,))}, (*in_shape[:-1], features)
@@ -34,7 +34,7 @@ def dense(
     def fwd(params, x, key=None):
         wanted = params["w"].shape[0]
         if x.shape[-1:] != (wanted,):
-            raise ShapeError(f"{name} got x of shape {x.shape}, wants (N, ..., {wanted})")
+            raise ShapeError(f"{name} got x of shape {x.shape}, expects (N, ..., {wanted})")
         return ops.dense.fwd(x, params["w"], params["b"])
 
     def bwd(residuals, dy):

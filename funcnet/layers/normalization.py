@@ -21,7 +21,7 @@ def batch_norm(eps: float = 1e-5) -> Layer:
 
     def init(key, in_shape):
         if not in_shape:
-            raise ShapeError("batch_norm got input shape (), wants (..., C)")
+            raise ShapeError("batch_norm got input shape (), expects (..., C)")
         zeros, ones = (lambda: jnp.zeros(in_shape[-1:])), (lambda: jnp.ones(in_shape[-1:]))
         return {"gamma": ones(), "beta": zeros(), "population": Population(zeros(), ones())}, in_shape
 
@@ -47,7 +47,7 @@ def _norm(rule: Rule, name: str, vectors: tuple[str, ...] = ("gamma", "beta")) -
 
     def init(key, in_shape):
         if not in_shape:
-            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., C)")
+            raise ShapeError(f"{name} got input shape {in_shape}, expects (..., C)")
         starts = {"gamma": jnp.ones, "beta": jnp.zeros}
         return {vector: starts[vector](in_shape[-1:]) for vector in vectors}, in_shape
 
@@ -87,7 +87,7 @@ def group_norm(groups: int, eps: float = 1e-5) -> Layer:
 
     def init(key, in_shape):
         if in_shape and in_shape[-1] % groups:
-            raise ShapeError(f"{layer.name} got input shape {in_shape}, wants (..., C) with C a multiple of {groups}")
+            raise ShapeError(f"{layer.name} got input shape {in_shape}, expects (..., C) with C a multiple of {groups}")
         return layer.init(key, in_shape)
 
     return layer._replace(init=init)

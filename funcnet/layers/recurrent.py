@@ -16,12 +16,12 @@ def _recurrent(
 ) -> Layer:
     """A cell over a sequence that starts from states of zero; its last states are not returned."""
     if features < 1:
-        raise ValueError(f"{name} wants at least one feature; got {features}")
+        raise ValueError(f"{name} expects at least one feature; got {features}")
     name, width = f"{name}({features})", (*gates, features)
 
     def init(key, in_shape):
         if len(in_shape) < 2:
-            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., T, I)")
+            raise ShapeError(f"{name} got input shape {in_shape}, expects (..., T, I)")
 
         def w(key, rows):
             return initializers.lecun_normal()(key, (rows, math.prod(width))).reshape(rows, *width)
@@ -35,7 +35,7 @@ def _recurrent(
     def fwd(params, x, key=None):
         wanted = len(params["input"]["w"])
         if x.ndim < 2 or x.shape[-1] != wanted:
-            raise ShapeError(f"{name} got x of shape {x.shape}, wants (N, ..., T, {wanted})")
+            raise ShapeError(f"{name} got x of shape {x.shape}, expects (N, ..., T, {wanted})")
         start = [jnp.zeros((*x.shape[:-2], features), x.dtype)] * states
         biases = [part["b"] for part in (params["input"], params["state"]) if "b" in part]
         (y, *_), residuals = rule.fwd(x, *start, params["input"]["w"], params["state"]["w"], *biases)

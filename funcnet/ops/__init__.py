@@ -21,8 +21,8 @@ from .activations import (
 from .attention import attention, flash_attention
 from .convolution import conv2d, conv2d_transpose
 from .dropout import dropout
-from .embedding import embedding, positions, rotary, unembedding
-from .linear import dense, flatten
+from .embedding import embedding, positions
+from .linear import dense, unembedding
 from .losses import (
     binary_cross_entropy,
     categorical_cross_entropy,
@@ -44,6 +44,8 @@ from .normalization import batch_norm, batch_norm_inference, group_norm, layer_n
 from .penalties import l1, l2
 from .pooling import average_pool, global_average_pool, max_pool
 from .recurrent import gru, lstm, rnn
+from .rotary import rotary
+from .shapes import flatten
 
 __all__ = [
     "attention",

@@ -170,7 +170,7 @@ def gated(phi: Rule = sigmoid) -> Rule:
     def fwd(a: Float[Array, "*B"], g: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], Residuals]:
         """y = a ∘ φ(g). Raises ShapeError unless both have the same shape."""
         if a.shape != g.shape:
-            raise ShapeError(f"a gated unit wants a and its gate in one shape; got {a.shape} and {g.shape}")
+            raise ShapeError(f"a gated unit expects a and its gate in one shape; got {a.shape} and {g.shape}")
         gate, inner = phi.fwd(g)
         return a * gate, (a, gate, inner)
 

@@ -32,11 +32,11 @@ def _check(q: Array, k: Array, v: Array, mask: Array | None) -> None:
         fits = q.ndim == k.ndim > 2 and q.shape[:-3] == k.shape[:-3] and q.shape[-3] % max(k.shape[-3], 1) == 0
     if not fits or not k.shape[-2]:
         raise ShapeError(
-            f"attention got q {q.shape}, k {k.shape}, v {v.shape}; it wants q (*B, T, D), k (*B, S, D), v (*B, S, E), "
-            f"or q (*B, H, T, D) and k, v of fewer heads that divide H, and at least one key"
+            f"attention got q {q.shape}, k {k.shape}, v {v.shape}; it expects q (*B, T, D), k (*B, S, D) and "
+            f"v (*B, S, E), or q (*B, H, T, D) with k and v of fewer heads that divide H, and at least one key"
         )
     if mask is not None and (mask.dtype != bool or not _broadcasts(mask.shape, scores)):
-        raise ShapeError(f"attention wants a boolean mask that broadcasts to {scores}; got {mask.dtype} {mask.shape}")
+        raise ShapeError(f"attention expects a boolean mask that broadcasts to {scores}; got {mask.dtype} {mask.shape}")
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
@@ -187,7 +187,7 @@ def flash_attention(causal: bool = False, scale: float | None = None, block: int
     The result is that of ``attention`` to rounding. Raises ValueError where a block holds no key.
     """
     if block < 1:
-        raise ValueError(f"flash_attention wants at least one key in a block; got {block}")
+        raise ValueError(f"flash_attention expects at least one key in a block; got {block}")
 
     def scores(q: Queries, part: _Blocks, keys: int) -> Float[Array, "*B T W"]:
         return _scores(q, part.k, part.mask, scale, (part.first, keys - q.shape[-2]) if causal else None)

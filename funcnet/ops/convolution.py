@@ -202,6 +202,6 @@ def _fits(name: str, x: Array, w: Array, b: Array | None, groups: int) -> None:
     if not channels or (b is not None and b.shape != w.shape[3:]):
         bias = "no b" if b is None else f"b {b.shape}"
         raise ShapeError(
-            f"{name} got x {x.shape}, w {w.shape}, {bias}; with groups={groups} it wants x (N, H, W, C), "
+            f"{name} got x {x.shape}, w {w.shape}, {bias}; with groups={groups} it expects x (N, H, W, C), "
             "w (R, S, C/groups, O) and b (O,), O a multiple of groups"
         )

@@ -10,18 +10,18 @@ from ..types import Rule
 
 
 def dropout(rate: float = 0.5) -> Rule:
-    """Inverted dropout; ``rate`` is the probability to *drop* an element (Srivastava et al. 2014).
+    """Inverted dropout; ``rate`` is the probability of *dropping* an element (Srivastava et al. 2014).
 
     Raises ValueError unless 0 <= rate < 1.
     """
     if not 0 <= rate < 1:
-        raise ValueError(f"dropout's rate is the probability to drop, in [0, 1); got {rate}")
+        raise ValueError(f"dropout's rate is the probability of dropping, in [0, 1); got {rate}")
     scale = 1 / (1 - rate)
 
     def fwd(x: Float[Array, "*B"], key: Key[Array, ""] | None) -> tuple[Float[Array, "*B"], Bool[Array, "*B"] | None]:
-        """y = x m / (1 − rate), with m ~ Bernoulli(1 − rate) drawn from ``key``; y = x where key is None.
+        """y = x m / (1 − rate), with m ~ Bernoulli(1 − rate) drawn from ``key``; y = x if key is None.
 
-        The division keeps the mean of y at x, so that inference needs no rescaling.
+        The division keeps the mean of y at x, so inference needs no rescaling.
         """
         if key is None or rate == 0:
             return x, None
@@ -29,7 +29,7 @@ def dropout(rate: float = 0.5) -> Rule:
         return jnp.where(kept, x * scale, jnp.zeros_like(x)), kept
 
     def bwd(kept: Bool[Array, "*B"] | None, dy: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], None]:
-        """dx = dy m / (1 − rate), with the mask of the forward, which is what it saves; dx = dy in inference."""
+        """dx = dy m / (1 − rate), with the saved mask of the forward; dx = dy in inference."""
         if kept is None:
             return dy, None
         return jnp.where(kept, dy * scale, jnp.zeros_like(dy)), None

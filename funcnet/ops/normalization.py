@@ -67,7 +67,7 @@ def _leading(x: Array) -> tuple[int, ...]:
 def _fits(name: str, x: Array, *vectors: Array) -> None:
     if any(x.shape[-1:] != vector.shape for vector in vectors):
         shapes = ", ".join(str(vector.shape) for vector in vectors)
-        raise ShapeError(f"{name} got x {x.shape} and vectors {shapes}; it wants x (*B, C) and vectors (C,)")
+        raise ShapeError(f"{name} got x {x.shape} and vectors {shapes}; it expects x (*B, C) and vectors (C,)")
 
 
 # ---------------------------------------------------------------- batch normalisation
@@ -214,7 +214,7 @@ def group_norm(groups: int = 1, eps: float = 1e-5) -> Rule:
     Raises ValueError where there is no group, and ShapeError where ``groups`` does not divide C.
     """
     if groups < 1:
-        raise ValueError(f"group_norm wants at least one group; got {groups}")
+        raise ValueError(f"group_norm expects at least one group; got {groups}")
 
     def split(x: Float[Array, "N *S C"]) -> tuple[Float[Array, "N *S G D"], tuple[int, ...]]:
         """x with its channels as (groups, C/groups), and the axes to average over."""
@@ -227,7 +227,7 @@ def group_norm(groups: int = 1, eps: float = 1e-5) -> Rule:
         """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), with μ and σ² over *S and the channels of a group."""
         _fits("group_norm", x, gamma, beta)
         if x.ndim < 2 or x.shape[-1] % groups:
-            raise ShapeError(f"group_norm got x {x.shape}; it wants x (N, *S, C), with C a multiple of {groups}")
+            raise ShapeError(f"group_norm got x {x.shape}; it expects x (N, *S, C), with C a multiple of {groups}")
         grouped, rstd, _, _ = _standardise(*split(x), eps)
         xhat = grouped.reshape(x.shape)
         y = xhat * jnp.broadcast_to(gamma, x.shape) + jnp.broadcast_to(beta, x.shape)

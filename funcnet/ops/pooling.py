@@ -121,7 +121,7 @@ def _settings(name: str, window: Pair, stride: Pair | None, padding: Padding) ->
 
 def _is_image(name: str, x: Array) -> None:
     if x.ndim != 4 or not x.shape[1] * x.shape[2]:
-        raise ShapeError(f"{name} got x {x.shape}; it wants an image (N, H, W, C)")
+        raise ShapeError(f"{name} got x {x.shape}; it expects an image (N, H, W, C)")
 
 
 def _windows(name: str, x: Array, taps: tuple[int, int], moves: Steps) -> tuple[Span, Span]:

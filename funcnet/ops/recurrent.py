@@ -29,8 +29,8 @@ def _check(name: str, x: Array, w: Array, u: Array, b: Array, gates: tuple[int, 
     if not fits or any(state.shape != (*x.shape[:-2], H) for state in states.values()):
         got = ", ".join(f"{k} {v.shape}" for k, v in {"x": x, **states, "w": w, "u": u, "b": b}.items())
         G = "".join(f"{gate}, " for gate in gates)
-        wants = ["x (*B, T, I)", *(f"{state} (*B, H)" for state in states), f"w (I, {G}H)", f"u (H, {G}H)"]
-        raise ShapeError(f"{name} got {got}; it wants {', '.join(wants)}, b ({G}H{'' if G else ','})")
+        expects = ["x (*B, T, I)", *(f"{state} (*B, H)" for state in states), f"w (I, {G}H)", f"u (H, {G}H)"]
+        raise ShapeError(f"{name} got {got}; it expects {', '.join(expects)}, b ({G}H{'' if G else ','})")
 
 
 def _first(x: Float[Array, "*B T I"]) -> Float[Array, "T *B I"]:
@@ -257,7 +257,7 @@ def gru_fwd(
     """
     _check("gru", x, w, u, b, (3,), h0=h0)
     if c.shape != b.shape[1:]:
-        raise ShapeError(f"gru got b {b.shape}, c {c.shape}; it wants b (3, H), c (H,)")
+        raise ShapeError(f"gru got b {b.shape}, c {c.shape}; it expects b (3, H), c (H,)")
     a = _plus(_times(_first(x), w), b)
 
     def step(h, a):

@@ -104,7 +104,7 @@ def spans(name: str, sizes: Sequence[int], window: Sequence[int], moves: Steps) 
         if out < 1 or size < 1:
             raise ShapeError(
                 f"{name} got an image of {tuple(sizes)} and a window of {tuple(window)}, dilation {moves.dilation}, "
-                f"padding {moves.padding!r}; it wants one on which the window fits"
+                f"padding {moves.padding!r}; it expects one on which the window fits"
             )
         return Span(size, out, window[i], stride, moves.dilation[i], low, high)
 

@@ -74,7 +74,7 @@ def test_every_public_layer_has_a_case():
 def test_dense_says_what_it_wants():
     layer = funcnet.dense(3)
     params, _ = layer.init(jax.random.key(0), (7,))
-    with pytest.raises(ShapeError, match=r"dense\(3\) got x of shape \(2, 5\), wants \(N, \.\.\., 7\)"):
+    with pytest.raises(ShapeError, match=r"dense\(3\) got x of shape \(2, 5\), expects \(N, \.\.\., 7\)"):
         layer.fwd(params, normal(0, 2, 5))
     with pytest.raises(ShapeError, match=r"dense\(3\) got input shape \(\)"):
         layer.init(jax.random.key(0), ())
@@ -118,7 +118,7 @@ def test_batch_norm_says_what_it_wants():
     layer = funcnet.batch_norm()
     params, _ = layer.init(jax.random.key(0), (7,))
     for key, name in ((None, "batch_norm_inference"), (jax.random.key(0), "batch_norm")):
-        with pytest.raises(ShapeError, match=rf"{name} got x \(2, 5\) and vectors \(7,\), .* wants x \(\*B, C\)"):
+        with pytest.raises(ShapeError, match=rf"{name} got x \(2, 5\) and vectors \(7,\), .* expects x \(\*B, C\)"):
             layer.fwd(params, normal(0, 2, 5), key)
     with pytest.raises(ShapeError, match=r"batch_norm got input shape \(\)"):
         layer.init(jax.random.key(0), ())
@@ -157,9 +157,9 @@ def test_embedding_and_positions_say_what_they_want():
 def test_a_recurrent_layer_says_what_it_wants(factory):
     layer = factory(4)
     params, _ = layer.init(jax.random.key(0), (5, 3))
-    with pytest.raises(ShapeError, match=r"\(4\) got x of shape \(2, 5, 6\), wants \(N, \.\.\., T, 3\)"):
+    with pytest.raises(ShapeError, match=r"\(4\) got x of shape \(2, 5, 6\), expects \(N, \.\.\., T, 3\)"):
         layer.fwd(params, normal(0, 2, 5, 6))
-    with pytest.raises(ShapeError, match=r"\(4\) got input shape \(3,\), wants \(\.\.\., T, I\)"):
+    with pytest.raises(ShapeError, match=r"\(4\) got input shape \(3,\), expects \(\.\.\., T, I\)"):
         layer.init(jax.random.key(0), (3,))
     with pytest.raises(ValueError, match="at least one feature; got 0"):
         factory(0)

@@ -102,7 +102,7 @@ def test_settings_that_are_none(make, settings):
 )
 def test_shapes_that_do_not_fit(make, shapes):
     with pytest.raises(
-        ShapeError, match=rf"{make.__name__} got x .*, w .*, (no )?b.*groups=2 it wants x \(N, H, W, C\)"
+        ShapeError, match=rf"{make.__name__} got x .*, w .*, (no )?b.*groups=2 it expects x \(N, H, W, C\)"
     ):
         make(groups=2).fwd(*(jnp.ones(shape) for shape in shapes))
 

@@ -23,5 +23,5 @@ def test_inference_is_the_identity_and_keys_differ():
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5])
 def test_a_rate_out_of_range(rate):
-    with pytest.raises(ValueError, match="probability to drop"):
+    with pytest.raises(ValueError, match="probability of dropping"):
         ops.dropout(rate)

@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import pytest
 
 from funcnet import ops
+from funcnet.ops.penalties import named
 
 PARAMS = ({"w": jnp.array([[1.0, -2.0]]), "b": jnp.array([9.0, 9.0])}, {"table": jnp.array([[0.0, 3.0]])})
 
@@ -21,3 +22,17 @@ def test_value_and_gradient_touch_weights_and_tables_only(rule, value, dw):
 def test_finding_nothing_to_penalise_is_an_error():
     with pytest.raises(ValueError, match="no leaf called w or table"):
         ops.l2(0.1).fwd({"kernel": jnp.ones((2, 2))})
+
+
+@pytest.mark.parametrize(
+    ("params", "chosen"),
+    [
+        ({"w": 0.0, "b": 0.0}, {"w": True, "b": False}),
+        ({"w": {"b": 0.0}, "b": {"w": 0.0}}, {"w": {"b": False}, "b": {"w": True}}),  # the last key names the leaf
+        ({"w": (0.0, 0.0), "b": (0.0, 0.0)}, {"w": (True, True), "b": (False, False)}),
+        (({"b": 0.0}, {}, [{"w": 0.0}, 0.0]), ({"b": False}, {}, [{"w": True}, False])),
+        (0.0, False),  # outside of any dict a leaf has no name
+    ],
+)
+def test_leaves_are_chosen_by_their_own_name(params, chosen):
+    assert named(params, ("w",)) == chosen

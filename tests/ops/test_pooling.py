@@ -72,7 +72,7 @@ def test_global_average_pool_is_average_pool_of_one_window():
 
 @pytest.mark.parametrize("make", [ops.max_pool, ops.average_pool])
 def test_what_does_not_fit(make):
-    with pytest.raises(ShapeError, match=rf"{make.__name__} got x \(5, 5, 3\); it wants an image"):
+    with pytest.raises(ShapeError, match=rf"{make.__name__} got x \(5, 5, 3\); it expects an image"):
         make().fwd(jnp.ones((5, 5, 3)))
     with pytest.raises(ShapeError, match=rf"{make.__name__} got an image of \(5, 1\) and a window of \(2, 2\)"):
         make().fwd(jnp.ones((1, 5, 1, 3)))

@@ -116,16 +116,16 @@ def test_shapes_that_do_not_fit(name):
     for i, arg in enumerate(args):
         for wrong in (jnp.ones((*arg.shape[:-1], 6)), jnp.ones(()), arg[None]):
             if not (i == 0 and wrong.ndim == 4):
-                with pytest.raises(ShapeError, match=rf"^{name} got .*; it wants .*"):
+                with pytest.raises(ShapeError, match=rf"^{name} got .*; it expects .*"):
                     CELLS[name].rule.fwd(*args[:i], wrong, *args[i + 1 :])
 
 
 def test_what_a_cell_got_and_wants_is_one_line():
     x, h0, *weights = (jnp.asarray(arg) for arg in CELLS["rnn"].args((2,)))
-    wanted = "it wants x (*B, T, I), h0 (*B, H), w (I, H), u (H, H), b (H,)"
+    wanted = "it expects x (*B, T, I), h0 (*B, H), w (I, H), u (H, H), b (H,)"
     with pytest.raises(
         ShapeError, match=re.escape(f"rnn got x (2, 5, 3), h0 (1, 4), w (3, 4), u (4, 4), b (4,); {wanted}")
     ):
         ops.rnn.fwd(x, h0[:1], *weights)
-    with pytest.raises(ShapeError, match=re.escape("gru got b (3, 4), c (4, 1); it wants b (3, H), c (H,)")):
+    with pytest.raises(ShapeError, match=re.escape("gru got b (3, 4), c (4, 1); it expects b (3, H), c (H,)")):
         ops.gru.fwd(*CELLS["gru"].args((2,))[:-1], jnp.ones((4, 1)))

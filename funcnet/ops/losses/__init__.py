@@ -1,18 +1,20 @@
 """Losses: rules on ``(predictions, targets)``, made by factories.
 
-Every loss is a mean, a sum or nothing over its terms, by ``reduction``; ``dy`` has the shape of what it returns.
-``weighted`` gives the terms of any of them weights.
+``reduction`` says how a loss combines its terms: "mean", "sum" or "none"; ``dy`` has the shape of the result.
+``weighted`` gives each example of any loss a weight. Every factory raises ValueError for invalid settings.
 """
 
-from .fused import linear_softmax_cross_entropy
-from .logits import sigmoid_binary_cross_entropy, softmax_cross_entropy, sparse_softmax_cross_entropy
-from .margins import contrastive, squared_hinge, triplet
-from .probabilities import (
+from .cross_entropy import (
     binary_cross_entropy,
     categorical_cross_entropy,
     kl_divergence,
+    linear_softmax_cross_entropy,
+    sigmoid_binary_cross_entropy,
+    softmax_cross_entropy,
     sparse_categorical_cross_entropy,
+    sparse_softmax_cross_entropy,
 )
+from .margins import contrastive, squared_hinge, triplet
 from .regression import huber, mean_absolute_error, mean_squared_error
 from .weighting import weighted
 

@@ -1,9 +1,9 @@
-"""What the losses share: how their terms become one number, and what their arguments must look like."""
+"""Shared by the losses: the reduction of their terms to one number, and the checks of their arguments."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -13,22 +13,15 @@ from ...types import ShapeError
 Reduction = Literal["mean", "sum", "none"]
 
 
-class Pair(NamedTuple):
-    """What nearly every loss saves: its two arguments. The rest is recomputed, which is cheaper than keeping it."""
-
-    predictions: Any
-    targets: Any
-
-
 def check_reduction(reduction: Reduction) -> None:
     if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction is 'mean', 'sum' or 'none'; got {reduction!r}")
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none'; got {reduction!r}")
 
 
 def check_positive(**settings: float) -> None:
     for name, value in settings.items():
         if not 0 < value < math.inf:
-            raise ValueError(f"{name} is above 0 and finite; got {value}")
+            raise ValueError(f"{name} must be positive and finite; got {value}")
 
 
 def reduced(terms: Float[Array, "*B"], reduction: Reduction) -> Float[Array, "*R"]:
@@ -37,34 +30,34 @@ def reduced(terms: Float[Array, "*B"], reduction: Reduction) -> Float[Array, "*R
 
 
 def spread(dy: Float[Array, "*R"], shape: tuple[int, ...], reduction: Reduction) -> Float[Array, "*B"]:
-    """The cotangent of every term: dy/n, dy, or dy; the backward of ``reduced``."""
-    # times 1/n, not divided by n: in float16 a count above 65,504 is infinite
+    """The cotangent of every term: dy/n, dy, or dy. The backward of ``reduced``."""
+    # multiply by 1/n instead of dividing by n: in float16 a count above 65,504 is infinite
     return jnp.broadcast_to(dy * (1 / math.prod(shape)) if reduction == "mean" else dy, shape)
 
 
 def same_shape(name: str, predictions: Array, targets: Array) -> None:
     if predictions.shape != targets.shape:
         raise ShapeError(
-            f"{name} wants targets in the shape of the predictions; got {predictions.shape} and {targets.shape}"
+            f"{name} expects targets in the shape of the predictions; got {predictions.shape} and {targets.shape}"
         )
 
 
 def integer_labels(name: str, predictions: Float[Array, "*B K"], labels: Int[Array, "*B"]) -> Int[Array, "*B"]:
-    """The labels as int32: a byte cannot be compared with 256 classes."""
+    """The labels as int32: a byte cannot be compared with 256 classes. Raises ShapeError."""
     if predictions.shape[:-1] != labels.shape or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ShapeError(
-            f"{name} wants predictions (*B, K) and integer labels (*B); "
+            f"{name} expects predictions (*B, K) and integer labels (*B); "
             f"got {predictions.shape} and {labels.dtype} {labels.shape}"
         )
     return labels.astype(jnp.int32)
 
 
 def valid(predictions: Float[Array, "*B K"], labels: Int[Array, "*B"]) -> Bool[Array, "*B"]:
-    """Whether there is a class of that label."""
+    """True for a label in [0, K)."""
     return (labels >= 0) & (labels < predictions.shape[-1])
 
 
 def at_label(values: Float[Array, "*B K"], labels: Int[Array, "*B"]) -> Float[Array, "*B"]:
-    """The value at each label; NaN where there is no class of that label."""
+    """The value at each label; NaN for a label outside [0, K)."""
     taken = jnp.take_along_axis(values, labels[..., None], axis=-1, mode="clip")[..., 0]
     return jnp.where(valid(values, labels), taken, jnp.nan)

@@ -1,77 +1,60 @@
-"""Losses of regression, elementwise: the mean is over every element, so that N examples of K outputs divide by N·K."""
+"""Losses of regression, elementwise: the mean is over every element, so N examples with K outputs divide by N·K."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...types import Rule
-from .reduction import Pair, Reduction, check_positive, check_reduction, reduced, same_shape, spread
+from ...types import Residuals, Rule
+from .reduction import Reduction, check_positive, check_reduction, reduced, same_shape, spread
 
-# ---------------------------------------------------------------- mean squared error
+
+def _of_error(
+    name: str, value: Callable[[Array], Array], slope: Callable[[Array], Array], reduction: Reduction
+) -> Rule:
+    """The loss ρ(e) of the error e = p − t, from ρ and its ``slope`` ρ′."""
+    check_reduction(reduction)
+
+    def fwd(predictions: Float[Array, "*B K"], targets: Float[Array, "*B K"]) -> tuple[Float[Array, "*R"], Residuals]:
+        """L = reduce ρ(p − t), for p and t of one shape. Raises ShapeError."""
+        same_shape(name, predictions, targets)
+        return reduced(value(predictions - targets), reduction), (predictions, targets)
+
+    def bwd(residuals: Residuals, dy: Float[Array, "*R"]) -> tuple[Float[Array, "*B K"], Float[Array, "*B K"]]:
+        """dp = ρ′(p − t) dy/n,  dt = −dp, where n counts every element of p under "mean"."""
+        p, t = residuals
+        dp = slope(p - t) * spread(dy, p.shape, reduction)
+        return dp, -dp
+
+    fwd.__qualname__ = bwd.__qualname__ = name  # what reports call the rule
+    return Rule(fwd, bwd)
 
 
 def mean_squared_error(reduction: Reduction = "mean") -> Rule:
-    """(p − t)², which the mean of the targets makes smallest."""
-    check_reduction(reduction)
-
-    def fwd(predictions: Float[Array, "*B K"], targets: Float[Array, "*B K"]) -> tuple[Float[Array, "*R"], Pair]:
-        """L = reduce (p − t)²."""
-        same_shape("mean_squared_error", predictions, targets)
-        return reduced((predictions - targets) ** 2, reduction), Pair(predictions, targets)
-
-    def bwd(residuals: Pair, dy: Float[Array, "*R"]) -> tuple[Float[Array, "*B K"], Float[Array, "*B K"]]:
-        """dp = 2(p − t) dy/n,  dt = −dp, where n counts every element of p under 'mean'."""
-        predictions, targets = residuals
-        dp = 2 * (predictions - targets) * spread(dy, predictions.shape, reduction)
-        return dp, -dp
-
-    return Rule(fwd, bwd)
-
-
-# ---------------------------------------------------------------- mean absolute error
+    """L = reduce e², dp = 2e dy/n, dt = −dp, with e = p − t. The mean of the targets minimises it."""
+    return _of_error("mean_squared_error", lambda e: e**2, lambda e: 2 * e, reduction)
 
 
 def mean_absolute_error(reduction: Reduction = "mean") -> Rule:
-    """|p − t|, which the median of the targets makes smallest: one far target moves it no more than a near one."""
-    check_reduction(reduction)
+    """L = reduce |e|, dp = sign(e) dy/n, dt = −dp, with e = p − t; the slope at e = 0 is 0, midway between both sides.
 
-    def fwd(predictions: Float[Array, "*B K"], targets: Float[Array, "*B K"]) -> tuple[Float[Array, "*R"], Pair]:
-        """L = reduce |p − t|."""
-        same_shape("mean_absolute_error", predictions, targets)
-        return reduced(jnp.abs(predictions - targets), reduction), Pair(predictions, targets)
-
-    def bwd(residuals: Pair, dy: Float[Array, "*R"]) -> tuple[Float[Array, "*B K"], Float[Array, "*B K"]]:
-        """dp = sign(p − t) dy/n,  dt = −dp. At p = t the slope is 0, midway between those of the two sides."""
-        predictions, targets = residuals
-        dp = jnp.sign(predictions - targets) * spread(dy, predictions.shape, reduction)
-        return dp, -dp
-
-    return Rule(fwd, bwd)
-
-
-# ---------------------------------------------------------------- huber
+    The median of the targets minimises it: an outlier counts no more than a near target.
+    """
+    return _of_error("mean_absolute_error", jnp.abs, jnp.sign, reduction)
 
 
 def huber(delta: float = 1.0, *, reduction: Reduction = "mean") -> Rule:
-    """½(p − t)² up to the distance ``delta``, and from there on a straight line of slope ``delta`` (Huber 1964)."""
-    check_reduction(reduction)
+    """L = reduce ½e² if |e| ≤ δ, else δ(|e| − δ/2), with e = p − t (Huber 1964);  dp = clip(e, −δ, δ) dy/n, dt = −dp.
+
+    Computed as q(|e| − q/2), q = min(|e|, δ): a large error is never squared, so it cannot overflow. There is no kink:
+    at |e| = δ both pieces have the slope ±δ. Raises ValueError unless δ is positive and finite.
+    """
     check_positive(delta=delta)
 
-    def fwd(predictions: Float[Array, "*B K"], targets: Float[Array, "*B K"]) -> tuple[Float[Array, "*R"], Pair]:
-        """L = reduce q(|e| − q/2), with e = p − t and q = min(|e|, δ): e²/2 where |e| ≤ δ, δ(|e| − δ/2) beyond.
+    def value(e: Array) -> Array:
+        q = jnp.minimum(jnp.abs(e), delta)
+        return q * (jnp.abs(e) - 0.5 * q)
 
-        In this form no square is taken of a large error, so none overflows.
-        """
-        same_shape("huber", predictions, targets)
-        distance = jnp.abs(predictions - targets)
-        q = jnp.minimum(distance, delta)
-        return reduced(q * (distance - 0.5 * q), reduction), Pair(predictions, targets)
-
-    def bwd(residuals: Pair, dy: Float[Array, "*R"]) -> tuple[Float[Array, "*B K"], Float[Array, "*B K"]]:
-        """dp = clip(p − t, −δ, δ) dy/n,  dt = −dp. There is no kink: at |p − t| = δ both pieces have the slope ±δ."""
-        predictions, targets = residuals
-        dp = jnp.clip(predictions - targets, -delta, delta) * spread(dy, predictions.shape, reduction)
-        return dp, -dp
-
-    return Rule(fwd, bwd)
+    return _of_error("huber", value, lambda e: jnp.clip(e, -delta, delta), reduction)

@@ -3,60 +3,54 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ...types import Rule, ShapeError
+from ...types import Residuals, Rule, ShapeError
 from .reduction import Reduction
-
-
-class WeightedResiduals(NamedTuple):
-    loss: Any
-    terms: Float[Array, "*B *S"]
-    weights: Float[Array, "*B"]
 
 
 def weighted(loss: Rule, reduction: Reduction | Literal["sum_over_batch_size"] = "mean") -> Rule:
     """``loss`` with a weight w for every example: a rule on (predictions, (targets, weights)).
 
-    ``loss`` is any that returns its terms, as all do with reduction "none"; the weights are floats in the shape of the
-    terms or of their first axes, as (N,) for terms (N, K). The field has two means, and both are here:
+    ``loss`` must return its terms, as any does with reduction "none". The weights are floats in the shape of the terms
+    or of their first axes, e.g. (N,) for terms (N, K). There are two kinds of mean:
 
     - "mean" divides by the sum of the weights, as ``np.average``, scikit-learn and PyTorch's ``mse_loss`` and
       ``cross_entropy`` do: a whole number k counts as k copies, and only the ratios of weights matter.
-      It is NaN where the weights sum to 0.
-    - "sum_over_batch_size" divides by the number of terms, as Keras does unless told otherwise, and PyTorch's
-      ``binary_cross_entropy``: the means of batches average to that of all, so ``evaluate`` is exact.
+      It is NaN if the weights sum to 0.
+    - "sum_over_batch_size" divides by the number of terms, as Keras does by default, and PyTorch's
+      ``binary_cross_entropy``: the batch means average to the mean of all, so ``evaluate`` is exact.
     """
     if reduction not in ("mean", "sum_over_batch_size", "sum", "none"):
-        raise ValueError(f"reduction is 'mean', 'sum_over_batch_size', 'sum' or 'none'; got {reduction!r}")
+        raise ValueError(f"reduction must be 'mean', 'sum_over_batch_size', 'sum' or 'none'; got {reduction!r}")
 
     def divided(total: Array, weights: Float[Array, "*B"], shape: tuple[int, ...]) -> Array:
-        """What the reduction divides by: each weight counts for all the terms of its example."""
+        """``total`` over the divisor of the reduction; each weight counts for all terms of its example."""
         if reduction == "mean":
             return total * (weights.size / math.prod(shape)) / weights.sum()
         return total * (1 / math.prod(shape)) if reduction == "sum_over_batch_size" else total
 
     def fwd(
         predictions: PyTree[Float[Array, "..."]], targets: tuple[Any, Float[Array, "*B"]]
-    ) -> tuple[Float[Array, "*R"], WeightedResiduals]:
-        """L = Σ w ℓ / Σ w, Σ w ℓ / n, Σ w ℓ, or w ℓ, for the terms ℓ = loss(predictions, targets)."""
+    ) -> tuple[Float[Array, "*R"], Residuals]:
+        """L = Σ w ℓ / Σ w, Σ w ℓ / n, Σ w ℓ, or w ℓ, with ℓ = loss(predictions, targets). Raises ShapeError."""
         targets, weights = targets
-        terms, residuals = loss.fwd(predictions, targets)
+        terms, inner = loss.fwd(predictions, targets)
         if not terms.shape or weights.shape != terms.shape[: weights.ndim]:
             raise ShapeError(
-                f"weighted wants a loss of reduction 'none', and weights in the shape of its terms or of their first "
+                f"weighted expects a loss of reduction 'none', and weights in the shape of its terms or of their first "
                 f"axes; got terms {terms.shape} and weights {weights.shape}"
             )
         y = terms * _along(weights, terms)
         if reduction != "none":
             y = divided(y.sum(), weights, terms.shape)
-        return y, WeightedResiduals(residuals, terms, weights)
+        return y, (inner, terms, weights)
 
-    def bwd(residuals: WeightedResiduals, dy: Float[Array, "*R"]) -> tuple[Any, tuple[Any, Float[Array, "*B"]]]:
-        """dℓ = w dy/n, which the loss's own backward takes on;  dw = Σ ℓ dy/n over the terms of the example.
+    def bwd(residuals: Residuals, dy: Float[Array, "*R"]) -> tuple[Any, tuple[Any, Float[Array, "*B"]]]:
+        """dℓ = w dy/n, passed to the loss's own backward;  dw = Σ ℓ dy/n over the terms of the example.
 
         Under "mean" n is Σ w, which depends on w too: dw = Σ (ℓ − L) dy/n. Saves ℓ and w.
         """
@@ -72,5 +66,5 @@ def weighted(loss: Rule, reduction: Reduction | Literal["sum_over_batch_size"] =
 
 
 def _along(weights: Float[Array, "*B"], terms: Float[Array, "*B *S"]) -> Float[Array, "*B *S"]:
-    """The weight of each term: that of its example."""
+    """The weight of every term, taken from its example."""
     return jnp.broadcast_to(weights.reshape(weights.shape + (1,) * (terms.ndim - weights.ndim)), terms.shape)

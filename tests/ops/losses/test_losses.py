@@ -123,7 +123,7 @@ def test_every_reduction_with_weights(loss):
 )
 def test_shapes_that_do_not_fit(rule, predictions, targets):
     zeros = jax.tree.map(jnp.zeros, (predictions, targets), is_leaf=lambda s: isinstance(s, tuple) and s[0] in (3, 5))
-    with pytest.raises(ShapeError, match=r"wants .* got .*\(3"):
+    with pytest.raises(ShapeError, match=r"expects .* got .*\(3"):
         rule.fwd(*zeros)
 
 
@@ -136,7 +136,7 @@ def test_unknown_reduction(loss):
 @pytest.mark.parametrize("factory", [ops.huber, ops.contrastive, ops.triplet])
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_distance_is_positive(factory, value):
-    with pytest.raises(ValueError, match=f"(delta|margin) is above 0 and finite; got {value}"):
+    with pytest.raises(ValueError, match=f"(delta|margin) must be positive and finite; got {value}"):
         factory(value)
 
 
