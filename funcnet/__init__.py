@@ -45,7 +45,19 @@ from .layers import (
     tanh,
 )
 from .models import transformer_block
-from .training import accuracy, calibrate, evaluate, fit, init_state, train_epoch, train_step, value_and_grad
+from .training import (
+    TrainState,
+    accuracy,
+    calibrate,
+    evaluate,
+    fit,
+    gradient_step,
+    init_state,
+    train_epoch,
+    train_epochs,
+    train_step,
+    value_and_grad,
+)
 from .types import Layer, Optimizer, Rule, ShapeError
 
 __all__ = [
@@ -53,6 +65,7 @@ __all__ = [
     "Optimizer",
     "Rule",
     "ShapeError",
+    "TrainState",
     "accuracy",
     "average_pool",
     "batch_norm",
@@ -72,6 +85,7 @@ __all__ = [
     "gelu_tanh",
     "global_average_pool",
     "glu",
+    "gradient_step",
     "group_norm",
     "gru",
     "init_state",
@@ -104,6 +118,7 @@ __all__ = [
     "swiglu",
     "tanh",
     "train_epoch",
+    "train_epochs",
     "train_step",
     "training",
     "transformer_block",

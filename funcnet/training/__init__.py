@@ -3,7 +3,16 @@
 from .calibration import calibrate
 from .epochs import NonFiniteError, epoch_order, train_epoch, train_epochs
 from .fit import Fit, accuracy, evaluate, fit
-from .step import Step, TrainState, init_state, loss_and_gradient, loss_only, train_step, value_and_grad
+from .step import (
+    Step,
+    TrainState,
+    gradient_step,
+    init_state,
+    loss_and_gradient,
+    loss_only,
+    train_step,
+    value_and_grad,
+)
 
 __all__ = [
     "Fit",
@@ -15,6 +24,7 @@ __all__ = [
     "epoch_order",
     "evaluate",
     "fit",
+    "gradient_step",
     "init_state",
     "loss_and_gradient",
     "loss_only",

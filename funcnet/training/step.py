@@ -37,6 +37,9 @@ class TrainState(NamedTuple):
 Step = Callable[[TrainState, Batch], tuple[TrainState, Any]]
 """One update: the next state, with ``step`` one higher, and whatever else is worth returning, the aux."""
 
+Aux = Callable[[Float[Array, ""], Params], Any]
+"""(loss, grads) to what a step returns beside the state."""
+
 
 def init_state(params: Params, optimizer: Optimizer, key) -> TrainState:
     """The state before the first step. It holds copies: a jitted step may donate it and the caller's arrays live on."""
@@ -84,28 +87,30 @@ def loss_and_gradient(loss, grads):
     return {"loss": loss, "gradient": grads}
 
 
-@functools.lru_cache(maxsize=256)
-def train_step(
-    net: Layer,
-    loss: Rule,
-    optimizer: Optimizer,
-    penalty: Rule | None = None,
-    aux: Callable[[Float[Array, ""], Params], Any] | None = loss_only,
-) -> Step:
-    """``(state, (x, targets)) -> (state, aux(loss, grads))``: one step of ``optimizer`` on one batch, to be jitted.
+def gradient_step(gradient, optimizer: Optimizer, aux: Aux | None = loss_only) -> Step:
+    """``(state, (x, targets)) -> (state, aux(loss, grads))``, where ``gradient`` is, or wraps, a ``value_and_grad``.
 
-    By default the aux is the loss with its penalty, a scalar. ``aux=lambda loss, grads: global_norm(grads)``, for
-    example, returns the norm of the gradient instead, and ``aux=None`` nothing. Equal arguments give the same function,
-    so that whatever is compiled for it is compiled once.
+    (value, g) = gradient(params, x, targets, key),  params ← params + optimizer(g).
     """
-    gradient = value_and_grad(net, loss, penalty)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
         x, targets = batch
         value, grads = gradient(state.params, x, targets, jax.random.fold_in(state.key, state.step))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        return TrainState(apply_updates(state.params, updates), opt_state, state.step + 1, state.key), aux and aux(
-            value, grads
-        )
+        params = apply_updates(state.params, updates)
+        return TrainState(params, opt_state, state.step + 1, state.key), aux and aux(value, grads)
 
     return step
+
+
+@functools.lru_cache(maxsize=256)
+def train_step(
+    net: Layer, loss: Rule, optimizer: Optimizer, penalty: Rule | None = None, aux: Aux | None = loss_only
+) -> Step:
+    """``(state, (x, targets)) -> (state, aux(loss, grads))``: one step of ``optimizer`` on one batch, to be jitted.
+
+    By default the aux is the loss with its penalty, a scalar. ``aux=lambda loss, grads: global_norm(grads)``, for
+    example, returns the norm of the gradient instead, and ``aux=None`` nothing. Equal arguments give the same function,
+    so whatever is compiled for it is compiled once.
+    """
+    return gradient_step(value_and_grad(net, loss, penalty), optimizer, aux)
