@@ -11,8 +11,9 @@ A batch axis leads every array; the shapes that ``Layer.init`` sees leave it out
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -57,6 +58,23 @@ class Layer(NamedTuple):
     parts: tuple[Layer, ...] = ()
     combine: Callable[..., Layer] | None = None
     labels: tuple[str, ...] = ()
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def memoized(factory: F) -> F:
+    """Equal arguments return the same object, so that jit, which compares functions by identity, compiles it once."""
+    cached = functools.lru_cache(maxsize=256, typed=True)(factory)
+
+    @functools.wraps(factory)
+    def make(*args, **settings):
+        try:
+            return cached(*args, **settings)
+        except TypeError:  # an argument is not hashable
+            return factory(*args, **settings)
+
+    return cast(F, make)
 
 
 class Optimizer(NamedTuple):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..types import Params, Rule
+from ..types import Params, Rule, memoized
 
 WEIGHTS = ("w", "table")
 """The names of the leaves that decay by default. Biases, gains and statistics have other names."""
@@ -49,11 +49,13 @@ def _penalty(value: Callable[[Array], Array], slope: Callable[[Array], Array], n
     return Rule(fwd, bwd)
 
 
+@memoized
 def l1(strength: float = 0.01, names: tuple[str, ...] = WEIGHTS) -> Rule:
     """strength · Σ |w|, with dw = dy · strength · sign(w); the slope at 0 is 0 (Tibshirani 1996)."""
     return _penalty(lambda w: strength * jnp.abs(w), lambda w: strength * jnp.sign(w), names)
 
 
+@memoized
 def l2(strength: float = 0.01, names: tuple[str, ...] = WEIGHTS) -> Rule:
     """strength/2 · Σ w², with dw = dy · strength · w: thanks to the half, the strength is the rate of decay."""
     return _penalty(lambda w: (0.5 * strength) * w * w, lambda w: strength * w, names)

@@ -8,7 +8,7 @@ import pytest
 import funcnet
 from funcnet import dense, ops, optimizers, serial, training
 from funcnet.ops.normalization import Population
-from funcnet.training import NonFiniteError, epoch_order, init_state, train_epoch, train_epochs, train_step
+from funcnet.training import NonFiniteError, epoch_order, epochs, init_state, train_epoch, train_epochs, train_step
 from funcnet.types import ShapeError
 from tests.cases import normal
 from tests.trees import assert_close, assert_equal
@@ -127,6 +127,18 @@ def test_an_iterator_of_the_same_batches_is_the_same_run(whole, every):
     found = list(train_epochs(STEP, first_state(), batches, every=every))
     assert [int(state.step) for state, _ in found] == (list(range(1, 16)) if every is None else [4, 8, 12, 15])
     assert_equal(found[-1][0], whole[-1][0])
+
+
+def test_equal_losses_and_penalties_are_compiled_once():
+    def run():
+        loss, penalty = ops.sparse_softmax_cross_entropy(label_smoothing=0.1), ops.l2(0.25)
+        step = train_step(DROPPING, loss, ADAM, penalty)
+        next(train_epochs(step, first_state(), (X, LABELS), 7))
+
+    run()
+    before = epochs._run._cache_size()
+    run()
+    assert epochs._run._cache_size() == before
 
 
 def test_a_step_of_ones_own_is_guarded_too():

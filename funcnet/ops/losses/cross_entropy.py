@@ -21,13 +21,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from ...types import Below, Residuals, Rule, ShapeError, at_least_float32
+from ...types import Below, Residuals, Rule, ShapeError, at_least_float32, memoized
 from ..activations import log_softmax, softmax, softplus
 from .reduction import Reduction, at_label, check_reduction, integer_labels, reduced, same_shape, spread, valid
 
 # ---------------------------------------------------------------- of logits
 
 
+@memoized
 def sparse_softmax_cross_entropy(label_smoothing: float = 0.0, *, reduction: Reduction = "mean") -> Rule:
     """Cross-entropy of softmax(logits) with integer labels.
 
@@ -64,6 +65,7 @@ def sparse_softmax_cross_entropy(label_smoothing: float = 0.0, *, reduction: Red
     return Rule(fwd, bwd)
 
 
+@memoized
 def softmax_cross_entropy(label_smoothing: float = 0.0, *, reduction: Reduction = "mean") -> Rule:
     """Cross-entropy of softmax(logits) with one-hot or soft labels.
 
@@ -96,6 +98,7 @@ def softmax_cross_entropy(label_smoothing: float = 0.0, *, reduction: Reduction 
     return Rule(fwd, bwd)
 
 
+@memoized
 def sigmoid_binary_cross_entropy(reduction: Reduction = "mean") -> Rule:
     """Cross-entropy of σ(logits) with targets in [0, 1], elementwise; the mean is over all elements."""
     check_reduction(reduction)
@@ -133,6 +136,7 @@ Linear = tuple[Float[Array, "*B D"], Float[Array, "K D"], Float[Array, "K"]]
 """x, a table with one row per class, and an optional bias."""
 
 
+@memoized
 def linear_softmax_cross_entropy(
     label_smoothing: float = 0.0, chunk: int = 256, *, reduction: Reduction = "mean"
 ) -> Rule:
@@ -217,6 +221,7 @@ def _checked(x: Array, table: Array, bias: list[Array], labels: Array) -> Int[Ar
 # ---------------------------------------------------------------- of probabilities
 
 
+@memoized
 def sparse_categorical_cross_entropy(reduction: Reduction = "mean") -> Rule:
     """Cross-entropy of probabilities with integer labels."""
     check_reduction(reduction)
@@ -241,6 +246,7 @@ def sparse_categorical_cross_entropy(reduction: Reduction = "mean") -> Rule:
     return Rule(fwd, bwd)
 
 
+@memoized
 def categorical_cross_entropy(reduction: Reduction = "mean") -> Rule:
     """Cross-entropy of probabilities with one-hot or soft labels. Probabilities are not divided by their sum."""
     check_reduction(reduction)
@@ -260,6 +266,7 @@ def categorical_cross_entropy(reduction: Reduction = "mean") -> Rule:
     return Rule(fwd, bwd)
 
 
+@memoized
 def binary_cross_entropy(reduction: Reduction = "mean") -> Rule:
     """Cross-entropy of probabilities with targets in [0, 1], elementwise; the mean is over all elements."""
     check_reduction(reduction)
@@ -285,6 +292,7 @@ def binary_cross_entropy(reduction: Reduction = "mean") -> Rule:
     return Rule(fwd, bwd)
 
 
+@memoized
 def kl_divergence(reduction: Reduction = "mean") -> Rule:
     """D(t ‖ p), the cost of taking p for the distribution t (Kullback & Leibler 1951).
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...types import Residuals, Rule, ShapeError
+from ...types import Residuals, Rule, ShapeError, memoized
 from .reduction import Reduction, check_positive, check_reduction, reduced, same_shape, spread
 
 Embedding = Float[Array, "*B E"]
@@ -22,6 +22,7 @@ def _same_embeddings(name: str, *embeddings: Embedding) -> None:
 # ---------------------------------------------------------------- squared hinge
 
 
+@memoized
 def squared_hinge(reduction: Reduction = "mean") -> Rule:
     """max(0, 1 − t p)² with targets −1 or 1, elementwise (Cortes & Vapnik 1995); the mean is over all elements."""
     check_reduction(reduction)
@@ -46,6 +47,7 @@ def squared_hinge(reduction: Reduction = "mean") -> Rule:
 # ---------------------------------------------------------------- embeddings
 
 
+@memoized
 def contrastive(margin: float = 1.0, *, reduction: Reduction = "mean") -> Rule:
     """Pulls the embeddings of a like pair together and pushes an unlike pair ``margin`` apart; the mean is over pairs.
 
@@ -85,6 +87,7 @@ def contrastive(margin: float = 1.0, *, reduction: Reduction = "mean") -> Rule:
     return Rule(fwd, bwd)
 
 
+@memoized
 def triplet(margin: float = 0.2, *, reduction: Reduction = "mean") -> Rule:
     """Pulls an anchor nearer to its positive than to its negative, by ``margin``; the mean is over triplets.
 

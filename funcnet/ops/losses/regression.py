@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...types import Residuals, Rule
+from ...types import Residuals, Rule, memoized
 from .reduction import Reduction, check_positive, check_reduction, reduced, same_shape, spread
 
 
@@ -32,11 +32,13 @@ def _of_error(
     return Rule(fwd, bwd)
 
 
+@memoized
 def mean_squared_error(reduction: Reduction = "mean") -> Rule:
     """L = reduce e², dp = 2e dy/n, dt = −dp, with e = p − t. The mean of the targets minimises it."""
     return _of_error("mean_squared_error", lambda e: e**2, lambda e: 2 * e, reduction)
 
 
+@memoized
 def mean_absolute_error(reduction: Reduction = "mean") -> Rule:
     """L = reduce |e|, dp = sign(e) dy/n, dt = −dp, with e = p − t; the slope at e = 0 is 0, midway between both sides.
 
@@ -45,6 +47,7 @@ def mean_absolute_error(reduction: Reduction = "mean") -> Rule:
     return _of_error("mean_absolute_error", jnp.abs, jnp.sign, reduction)
 
 
+@memoized
 def huber(delta: float = 1.0, *, reduction: Reduction = "mean") -> Rule:
     """L = reduce ½e² if |e| ≤ δ, else δ(|e| − δ/2), with e = p − t (Huber 1964);  dp = clip(e, −δ, δ) dy/n, dt = −dp.
 

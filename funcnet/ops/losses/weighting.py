@@ -8,10 +8,11 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ...types import Residuals, Rule, ShapeError
+from ...types import Residuals, Rule, ShapeError, memoized
 from .reduction import Reduction
 
 
+@memoized
 def weighted(loss: Rule, reduction: Reduction | Literal["sum_over_batch_size"] = "mean") -> Rule:
     """``loss`` with a weight w for every example: a rule on (predictions, (targets, weights)).
 
