@@ -1,7 +1,8 @@
-"""Scaled dot-product attention: the plain form, and one that goes block by block and never holds all weights.
+"""Scaled dot-product attention: the plain form, and a blockwise form that never holds all weights.
 
-Heads are axes before the last two. Of k and v there may be fewer heads than of q: query head h then looks at key head
-⌊h K/H⌋ (grouped-query attention, Ainslie et al. 2023; multi-query where K = 1, Shazeer 2019).
+Heads are axes before the last two. k and v may have fewer heads, K, than q's H: query head h then attends to key head
+⌊h K/H⌋ (grouped-query attention, Ainslie et al. 2023; multi-query if K = 1, Shazeer 2019). ``ops.rotary`` encodes
+positions in q and k.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Values = Float[Array, "*B S E"]
 Outputs = Float[Array, "*B T E"]
 Mask = Bool[Array, "*B T S"]
 
-# ---------------------------------------------------------------- what both forms share
+# ---------------------------------------------------------------- shared by both forms
 
 
 def _check(q: Array, k: Array, v: Array, mask: Array | None) -> None:
@@ -47,13 +48,13 @@ def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 
 
 def _stacked(x: Float[Array, "*H T A"], heads: tuple[int, ...]) -> Float[Array, "*K R A"]:
-    """All heads of x that share one of ``heads`` as one matrix of more rows."""
+    """The heads of x that share one of ``heads``, stacked into one matrix with more rows."""
     shared = x.shape[-3] // heads[-1] if heads and heads[-1] else 1
     return x.reshape(*heads, shared * x.shape[-2], x.shape[-1])
 
 
 def _times(x: Float[Array, "*H T A"], y: Float[Array, "*K A C"]) -> Float[Array, "*H T C"]:
-    """x y, where heads of x may share one of y; added in float32 at least."""
+    """x y, summed in float32 or wider; heads of x may share a head of y."""
     product = jnp.matmul(_stacked(x, y.shape[:-2]), y, preferred_element_type=at_least_float32(y.dtype))
     return product.reshape(*x.shape[:-1], y.shape[-1])
 
@@ -61,14 +62,14 @@ def _times(x: Float[Array, "*H T A"], y: Float[Array, "*K A C"]) -> Float[Array,
 def _transposed_times(
     x: Float[Array, "*H T A"], y: Float[Array, "*H T C"], heads: tuple[int, ...]
 ) -> Float[Array, "*K A C"]:
-    """xᵀ y, summed over the heads that share one of ``heads``."""
+    """xᵀ y, summed also over the heads that share one of ``heads``."""
     return _times(_stacked(x, heads).mT, _stacked(y, heads))
 
 
 def _scores(
     q: Queries, k: Keys, mask: Mask | None, scale: float | None, causal: tuple[int | Array, int] | None
 ) -> Float[Array, "*B T S"]:
-    """s = q kᵀ scale, and −∞ where ``mask`` is False or, where ``causal`` = (first, last), first + s > last + t."""
+    """s_ts = q_t·k_s scale; −∞ if ``mask`` is False or, given ``causal`` = (first, last), if first + s > last + t."""
     s = _times(q, k.mT) * _scale(q, scale)
     if causal is not None:
         first, last = causal
@@ -83,12 +84,12 @@ def _scale(q: Queries, scale: float | None) -> float:
 
 
 def _finite(top: Float[Array, "*B T 1"]) -> Float[Array, "*B T 1"]:
-    """0 for −∞: the largest score of a row that sees nothing, from which −∞ could not be taken."""
+    """The largest score of a row, but 0 if the row sees nothing: −∞ − (−∞) would be NaN."""
     return jnp.where(jnp.isneginf(top), jnp.zeros_like(top), top)
 
 
 def _divisor(total: Float[Array, "*B T 1"]) -> Float[Array, "*B T 1"]:
-    """1 for 0: the sum of the weights of a row that sees nothing."""
+    """The sum of the weights of a row, but 1 if the row sees nothing."""
     return jnp.where(total == 0, jnp.ones_like(total), total)
 
 
@@ -103,11 +104,11 @@ class AttentionResiduals(NamedTuple):
 
 
 def attention(causal: bool = False, scale: float | None = None) -> Rule:
-    """Scaled dot-product attention (Vaswani et al. 2017, equation 1); ``scale`` is 1/√D unless given.
+    """Scaled dot-product attention (Vaswani et al. 2017, equation 1); ``scale`` defaults to 1/√D.
 
-    ``causal``: the last query sees every key, and each one before it one key less; of T = S, query t sees keys up to t.
-    With fewer queries than keys they are the last, as where keys are kept while text is generated; PyTorch's
-    ``is_causal`` takes them for the first.
+    ``causal``: the last query sees every key, and each query before it one key less; if T = S, query t sees keys up to
+    t. If there are fewer queries than keys, they count as the last, as when keys are cached while text is generated;
+    PyTorch's ``is_causal`` counts them as the first.
     """
 
     def fwd(
@@ -115,8 +116,8 @@ def attention(causal: bool = False, scale: float | None = None) -> Rule:
     ) -> tuple[Float[Array, "*B T E"], AttentionResiduals]:
         """y = p v,  p = softmax(q kᵀ · scale) over S: q (*B, T, D), k (*B, S, D), v (*B, S, E) to (*B, T, E).
 
-        ``mask`` is True where a query sees a key, in any shape that broadcasts to (*B, T, S); what it hides has score
-        −∞ before the exponential. A query that sees no key has weights 0 and y = 0. Raises ShapeError.
+        ``mask`` is True if a query sees a key, in any shape that broadcasts to (*B, T, S); a hidden key has score −∞
+        before the exponential. A query that sees no key has weights 0 and y = 0. Raises ShapeError.
         """
         _check(q, k, v, mask)
         s = _scores(q, k, mask, scale, (0, k.shape[-2] - q.shape[-2]) if causal else None)
@@ -127,9 +128,9 @@ def attention(causal: bool = False, scale: float | None = None) -> Rule:
     def bwd(residuals: AttentionResiduals, dy: Outputs) -> tuple[Queries, Keys, Values, None]:
         """dv = pᵀ dy,  dp = dy vᵀ,  ds = p ∘ (dp − Σ_S dp ∘ p),  dq = ds k · scale,  dk = dsᵀ q · scale.
 
-        The two products give dv and dp, the softmax ds (see ``softmax_bwd``), and the product of the scores dq and
-        dk. Where a key is hidden p is 0, and so is ds: the mask needs no case of its own, and neither does a query
-        that sees nothing. Heads of q that share a key add up in dk and dv. Saves the weights p, (*B, T, S) numbers.
+        y = p v gives dv and dp, the softmax ds (see ``softmax_bwd``), and the scores dq and dk. If a key is hidden, p
+        is 0 and so is ds: neither the mask nor a query that sees nothing needs a case of its own. Heads of q that share
+        a key add up in dk and dv. Saves q, k, v and the weights p (*B, T, S).
         """
         q, k, v, p = residuals
         dv = _transposed_times(p.astype(dy.dtype), dy, v.shape[:-2])
@@ -155,7 +156,7 @@ class FlashResiduals(NamedTuple):
 
 
 class _Blocks(NamedTuple):
-    """Keys, values and mask, their blocks on a new first axis, and where each block starts."""
+    """Keys, values and mask as blocks on a new first axis, and the position where each block starts."""
 
     k: Float[Array, "J *B W D"]
     v: Float[Array, "J *B W E"]
@@ -164,7 +165,7 @@ class _Blocks(NamedTuple):
 
 
 def _blocks(q: Queries, k: Keys, v: Values, mask: Mask | None, block: int) -> _Blocks:
-    """S is filled up to a multiple of the block by keys that no query sees."""
+    """Pads S to a multiple of the block with keys that no query sees."""
     S = k.shape[-2]
     block = min(block, S)
     more = -S % block
@@ -184,7 +185,7 @@ def _blocks(q: Queries, k: Keys, v: Values, mask: Mask | None, block: int) -> _B
 def flash_attention(causal: bool = False, scale: float | None = None, block: int = 128) -> Rule:
     """``attention`` in blocks of keys: memory grows with T + S, not with T·S (Dao et al. 2022).
 
-    The result is that of ``attention`` to rounding. Raises ValueError where a block holds no key.
+    The result equals that of ``attention`` up to rounding. Raises ValueError unless ``block`` is at least 1.
     """
     if block < 1:
         raise ValueError(f"flash_attention expects at least one key in a block; got {block}")
@@ -193,11 +194,11 @@ def flash_attention(causal: bool = False, scale: float | None = None, block: int
         return _scores(q, part.k, part.mask, scale, (part.first, keys - q.shape[-2]) if causal else None)
 
     def fwd(q: Queries, k: Keys, v: Values, mask: Mask | None = None) -> tuple[Outputs, FlashResiduals]:
-        """y = p v,  p = softmax(q kᵀ · scale); shapes, mask and errors as of ``attention``.
+        """y = p v,  p = softmax(q kᵀ · scale); shapes, mask and errors as in ``attention``.
 
-        Each block of keys moves three sums: the largest score m so far, l = Σ e^(s − m) and a = Σ e^(s − m) v. Where
-        the block raises m to m′, what was summed before is multiplied by e^(m − m′) (Milakov & Gimelshein 2018).
-        After the last block y = a/l, and log Σ eˢ = m + log l.
+        Each block of keys updates the largest score m so far, l = Σ e^(s − m) and a = Σ e^(s − m) v. If the block
+        raises m to m′, the earlier sums are multiplied by e^(m − m′) (Milakov & Gimelshein 2018). After the last block
+        y = a/l, and log Σ eˢ = m + log l.
         """
         _check(q, k, v, mask)
         wide = at_least_float32(q.dtype)
@@ -222,10 +223,10 @@ def flash_attention(causal: bool = False, scale: float | None = None, block: int
     def bwd(residuals: FlashResiduals, dy: Outputs) -> tuple[Queries, Keys, Values, None]:
         """dv = pᵀ dy,  dp = dy vᵀ,  ds = p ∘ (dp − δ),  dq = ds k · scale,  dk = dsᵀ q · scale, with δ = Σ_E dy ∘ y.
 
-        It saves y and log Σ eˢ, and of the weights nothing: p = e^(s − log Σ eˢ) is had again from a block's scores,
-        without the sum over the other blocks. That of the softmax's backward would need them all, but
-        Σ_S dp_ts p_ts = Σ_S Σ_E dy_te v_se p_ts = Σ_E dy_te y_te, which is δ. So dk and dv of a block come from that
-        block alone, and dq is the sum over the blocks. A query that sees nothing has s = −∞ and log Σ eˢ = 0: p = 0.
+        Saves y and log Σ eˢ but no weights: p = e^(s − log Σ eˢ) is recomputed from the scores of a block, without
+        the other blocks. The sum in the softmax's backward runs over all blocks, but it is δ:
+        Σ_S dp_ts p_ts = Σ_S Σ_E dy_te v_se p_ts = Σ_E dy_te y_te. So dk and dv of a block come from that block alone,
+        and dq is a sum over the blocks. A query that sees nothing has s = −∞ and log Σ eˢ = 0, so p = 0.
         """
         q, k, v, mask, y, log_sum = residuals
         delta = (dy.astype(log_sum.dtype) * y.astype(log_sum.dtype)).sum(axis=-1, keepdims=True)
@@ -245,6 +246,6 @@ def flash_attention(causal: bool = False, scale: float | None = None, block: int
 
 
 def _joined(blocks: Float[Array, "J *B W C"], keys: int) -> Float[Array, "*B S C"]:
-    """The blocks one after another, without the keys that filled the last."""
+    """The blocks one after another, without the keys that pad the last."""
     x = jnp.moveaxis(blocks, 0, -3)
     return x.reshape(*x.shape[:-3], x.shape[-3] * x.shape[-2], x.shape[-1])[..., :keys, :]

@@ -1,38 +1,32 @@
-"""Convolution in two dimensions, and its transpose: images (N, H, W, C), kernels (R, S, C, O) of R by S taps.
+"""Two-dimensional convolution and its transpose: images (N, H, W, C), kernels (R, S, C, O) with R by S taps.
 
-What is called convolution here is, as in all of the field, a correlation: the kernel is not flipped. Each of ``groups``
-makes its own O/groups channels from its own C/groups, which is then what the kernel's third axis holds (Krizhevsky,
-Sutskever & Hinton 2012, section 3.5).
+As everywhere in the field, "convolution" here is a correlation: the kernel is not flipped. With ``groups``, each group
+makes O/groups channels from C/groups others, and the kernel's third axis holds C/groups (Krizhevsky, Sutskever & Hinton
+2012, section 3.5).
 
-The image is cut into what the windows see, and the rest is matrix products: "im2col" (Chellapilla, Puri & Simard 2006).
-Here only the columns are cut: what all windows have in their row r is a slice of the rows of that, the matrix u_r, and
-R products u_r w_r add up. So the image is held S times, not R S times. XLA runs this as fast in a loop as outside of
-it, which on a CPU is not so for its own convolution. Products are summed in float32 at least.
+The image is cut into what the windows see ("im2col", Chellapilla, Puri & Simard 2006); the rest is matrix products,
+summed in float32 or wider. Only the columns are copied: the matrix u_r, everything that any window sees in its row r,
+is then a slice of rows, and y = Σ_r u_r w_r. So the image is held S times instead of R S times. XLA runs this as fast
+inside a loop as outside; on a CPU its own convolution is slower there.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..types import Rule, ShapeError, at_least_float32
+from ..types import Residuals, Rule, ShapeError, at_least_float32
 from .windows import Padding, Pair, Span, cut, put_back, reach, spans, steps, whole
 
 Kernel = Float[Array, "R=2 S=3 C O"]
-"""Of any R and S: these are what the checker draws, as its own sizes would be larger than the image."""
-
-
-class ConvResiduals(NamedTuple):
-    x: Float[Array, "N H W C"]
-    w: Kernel
-    b: Float[Array, "0"] | None  # no elements: it says by being there that there is a bias
+"""A kernel of any R and S; the checker draws R = 2 and S = 3, as its own sizes would exceed the image."""
 
 
 def conv2d(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair = 1, groups: int = 1) -> Rule:
-    """Convolution in two dimensions; with ``groups`` = C it is depthwise. Raises ValueError for settings that are none.
+    """Two-dimensional convolution; depthwise if ``groups`` = C. Raises ValueError for invalid settings.
 
     ``padding`` is "VALID" (none), "SAME" (⌈H / stride⌉ rows come out), or ((top, bottom), (left, right)).
     """
@@ -41,29 +35,35 @@ def conv2d(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair = 1, grou
 
     def fwd(
         x: Float[Array, "N H W C"], w: Kernel, b: Float[Array, "O"] | None = None
-    ) -> tuple[Float[Array, "N P Q O"], ConvResiduals]:
-        """y[n,p,q,o] = Σ_rsi x[n, p·stride + r·dilation − top, q·stride + s·dilation − left, i] w[r,s,i,o] + b[o].
+    ) -> tuple[Float[Array, "N P Q O"], Residuals]:
+        """y[n,p,q,o] = Σ_rsi x[n,h,v,i] w[r,s,i,o] + b[o], with h = p·stride + r·dilation − top, v likewise of q, s.
 
-        x is 0 outside of the image; i runs over the channels of o's group. In matrices, y = Σ_r u_r w_r + b.
-        Raises ShapeError where the arguments do not fit.
+        x is 0 outside the image; i runs over the channels of o's group. As matrices, y = Σ_r u_r w_r + b.
+        Raises ShapeError.
         """
-        _fits("conv2d", x, w, b, groups)
-        y = _convolve(x, w, spans("conv2d", x.shape[1:3], w.shape[:2], moves), groups)
-        return _with_bias(y, b, x), _residuals(x, w, b)
+        _check("conv2d", x, w, b, groups)
+        windows = spans("conv2d", x.shape[1:3], w.shape[:2], moves)
+        u, w_rows = _cut(x, windows, groups), _kernel_rows(w, groups)
+        y = _sum(_product("gmk,gko->gmo", u_r, w_r) for u_r, w_r in zip(u, w_rows, strict=True))
+        return _with_bias(_image(y, windows, len(x)), b).astype(x.dtype), (x, w, _empty(b))
 
     def bwd(
-        residuals: ConvResiduals, dy: Float[Array, "N P Q O"]
+        residuals: Residuals, dy: Float[Array, "N P Q O"]
     ) -> tuple[Float[Array, "N H W C"], Kernel, Float[Array, "O"] | None]:
-        """du_r = dy w_rᵀ,  dw_r = u_rᵀ dy,  db = Σ_npq dy: as for a dense map, see ``dense_bwd``, of what was cut.
+        """dx[n,h,v,i] = Σ dy[n,p,q,o] w[r,s,i,o] over the p, q, r, s for which the forward reads x at (h, v), and o;
+        dw[r,s,i,o] = Σ_npq x[n,h,v,i] dy[n,p,q,o], with h and v as in the forward;  db = Σ_npq dy.
 
-        An element of x stands in u once for each tap that meets it, and dx is the sum of du over these: cutting is
-        linear, so its backward is its transpose, ``put_back``. Saves x and w, and not u, which is larger: it is cut
-        again (once in all, where XLA compiles both passes together).
+        As matrices: du_r = dy w_rᵀ and dw_r = u_rᵀ dy, as in ``dense_bwd``. Cutting copies an element of x to every tap
+        that meets it, so its transpose, ``put_back``, adds du up into dx. Saves x and w, not the larger u, which is cut
+        again (or just once, if XLA compiles both passes together).
         """
         x, w, b = residuals
         windows = spans("conv2d", x.shape[1:3], w.shape[:2], moves)
-        dx = _convolve_transposed(dy, w, windows, groups)
-        return dx.astype(x.dtype), _kernel_bwd(x, dy, windows, groups).astype(w.dtype), _bias_bwd(b, dy)
+        dy_rows = _pixel_rows(dy, groups)
+        du = [_product("gmo,gko->gmk", dy_rows, w_r) for w_r in _kernel_rows(w, groups)]
+        dw = jnp.stack([_product("gmk,gmo->kgo", u_r, dy_rows) for u_r in _cut(x, windows, groups)])
+        dx = _put_back(du, windows, len(x))
+        return dx.astype(x.dtype), dw.reshape(w.shape).astype(w.dtype), _bias_bwd(b, dy)
 
     return Rule(fwd, bwd)
 
@@ -71,16 +71,16 @@ def conv2d(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair = 1, grou
 def conv2d_transpose(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair = 1, groups: int = 1) -> Rule:
     """Transposed convolution: its forward is the input gradient of ``conv2d`` with the same settings.
 
-    It makes an image larger by ``stride`` (Dumoulin & Visin 2016, chapter 4). ``padding`` is that of the convolution:
-    "SAME" gives H·stride rows, "VALID" (H − 1)·stride + (R − 1)·dilation + 1, and pairs take from that what they pad.
-    The kernel has this map's own channels, C in and O out: the convolution's, exchanged in every group.
-    Raises ValueError for settings that are none.
+    It enlarges an image by ``stride`` (Dumoulin & Visin 2016, chapter 4). ``padding`` means the convolution's: "SAME"
+    gives H·stride rows, "VALID" (H − 1)·stride + (R − 1)·dilation + 1, and pairs crop as many as they pad there.
+    The kernel maps this map's C channels to its O: it is the convolution's with both exchanged in every group.
+    Raises ValueError for invalid settings.
     """
     moves = steps("conv2d_transpose", stride, padding, dilation)
     groups = whole("conv2d_transpose's groups", groups)
 
     def windows_on_y(x: Array, w: Array) -> tuple[Span, Span]:
-        """The windows of the convolution that leads from y's shape to x's."""
+        """The windows of the convolution from y's shape to x's."""
 
         def size(i: int) -> int:
             if moves.padding == "SAME":
@@ -92,111 +92,112 @@ def conv2d_transpose(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair
 
     def fwd(
         x: Float[Array, "N H W C"], w: Kernel, b: Float[Array, "O"] | None = None
-    ) -> tuple[Float[Array, "N P Q O"], ConvResiduals]:
-        """y[n, h·stride + r·dilation − top, v·stride + s·dilation − left, o] = Σ_hvrsi x[n,h,v,i] w[r,s,i,o] + b[o].
+    ) -> tuple[Float[Array, "N P Q O"], Residuals]:
+        """y[n,p,q,o] = Σ x[n,h,v,i] w[r,s,i,o] + b[o], over p = h·stride + r·dilation − top, q likewise of v, s, and i.
 
-        Every element of x lays down the kernel, times itself; where copies meet they add up, and what falls outside of
-        y is dropped. In matrices: u_r = x v_rᵀ, put back, where v is w with I and O exchanged.
-        Raises ShapeError where the arguments do not fit.
+        Each element of x lays down a copy of the kernel, scaled by itself; overlapping copies add up, and anything
+        outside y is dropped. As matrices: u_r = x t_rᵀ, put back, where t is w with I and O exchanged.
+        Raises ShapeError.
         """
-        _fits("conv2d_transpose", x, w, b, groups)
-        y = _convolve_transposed(x, _exchanged(w, groups), windows_on_y(x, w), groups)
-        return _with_bias(y, b, x), _residuals(x, w, b)
+        _check("conv2d_transpose", x, w, b, groups)
+        x_rows = _pixel_rows(x, groups)
+        u = [_product("gmo,gko->gmk", x_rows, t_r) for t_r in _kernel_rows(_exchanged(w, groups), groups)]
+        return _with_bias(_put_back(u, windows_on_y(x, w), len(x)), b).astype(x.dtype), (x, w, _empty(b))
 
     def bwd(
-        residuals: ConvResiduals, dy: Float[Array, "N P Q O"]
+        residuals: Residuals, dy: Float[Array, "N P Q O"]
     ) -> tuple[Float[Array, "N H W C"], Kernel, Float[Array, "O"] | None]:
-        """du = dy, cut,  dx = Σ_r du_r v_r,  dv_r = du_rᵀ x,  db = Σ_npq dy.
+        """dx[n,h,v,i] = Σ_rso dy[n,p,q,o] w[r,s,i,o], a ``conv2d``;  dw[r,s,i,o] = Σ_nhv x[n,h,v,i] dy[n,p,q,o].
 
-        y is u put back, and the transpose of that is cutting: dx is the convolution of dy. Saves x and w.
+        p and q are as in the forward; db = Σ_npq dy. As matrices, cutting is the transpose of putting back: du is dy,
+        cut;  dx = Σ_r du_r t_r,  dt_r = du_rᵀ x. Saves x and w.
         """
         x, w, b = residuals
         windows = windows_on_y(x, w)
-        dx = _convolve(dy, _exchanged(w, groups), windows, groups)
-        dw = _exchanged(_kernel_bwd(dy, x, windows, groups), groups)
+        t = _exchanged(w, groups)
+        du, x_rows = _cut(dy, windows, groups), _pixel_rows(x, groups)
+        dx = _sum(_product("gmk,gko->gmo", du_r, t_r) for du_r, t_r in zip(du, _kernel_rows(t, groups), strict=True))
+        dt = jnp.stack([_product("gmk,gmo->kgo", du_r, x_rows) for du_r in du]).reshape(t.shape)
+        dx, dw = _image(dx, windows, len(x)), _exchanged(dt, groups)
         return dx.astype(x.dtype), dw.astype(w.dtype), _bias_bwd(b, dy)
 
     return Rule(fwd, bwd)
 
 
-# ---------------------------------------------------------------- what both are made of
+# ---------------------------------------------------------------- images and kernels as matrices
 
-
-# Three products are both rules: y = Σ_r u_r w_r is linear in x and in w, and the other two are its transposes. Nothing
-# but matrices is multiplied, each group's in front, where a single one costs nothing: XLA turns around what has more
-# axes, and that takes longer than the product.
-
-
-def _convolve(x: Array, w: Array, windows: tuple[Span, Span], groups: int) -> Array:
-    """y = Σ_r u_r w_r: (N, H, W, C) and (R, S, C/G, O) to (N, P, Q, O)."""
-    products = map(functools.partial(_product, "gmk,gko->gmo"), _cut(x, windows, groups), _kernel(w, groups))
-    y = jnp.moveaxis(functools.reduce(jnp.add, products), 0, 1)
-    return y.reshape(len(x), windows[0].out, windows[1].out, w.shape[3])
-
-
-def _convolve_transposed(y: Array, w: Array, windows: tuple[Span, Span], groups: int) -> Array:
-    """u_r = y w_rᵀ, put back where it was cut: (N, P, Q, O) and (R, S, C/G, O) to (N, H, W, C)."""
-    rows, columns = windows
-    y_groups = _groups(y, groups)
-    u = [_product("gmo,gko->gmk", y_groups, w_r) for w_r in _kernel(w, groups)]
-    image = (groups, len(y), rows.out, columns.out, columns.window, w.shape[2])
-    taps = put_back([u_r.reshape(image) for u_r in u], 2, rows)
-    x = put_back([taps[:, :, :, :, s] for s in range(columns.window)], 3, columns)
-    return jnp.moveaxis(x, 0, 3).reshape(*x.shape[1:4], groups * w.shape[2])
-
-
-def _kernel_bwd(x: Array, y: Array, windows: tuple[Span, Span], groups: int) -> Array:
-    """dw_r = u_rᵀ y: (N, H, W, C) and (N, P, Q, O) to (R, S, C/G, O)."""
-    y_groups = _groups(y, groups)
-    dw = jnp.stack([_product("gmk,gmo->kgo", u_r, y_groups) for u_r in _cut(x, windows, groups)])
-    return dw.reshape(len(dw), windows[1].window, x.shape[3] // groups, y.shape[3])
+# Every operand is a matrix, with the groups on an axis in front, which costs nothing if there is one group. Given more
+# axes, XLA would transpose them first, which takes longer than the product.
 
 
 def _product(indices: str, a: Array, b: Array) -> Array:
     return jnp.einsum(indices, a, b, preferred_element_type=at_least_float32(a.dtype))
 
 
-def _groups(x: Array, groups: int) -> Array:
+def _sum(terms: Iterable[Array]) -> Array:
+    return functools.reduce(jnp.add, terms)
+
+
+def _pixel_rows(x: Array, groups: int) -> Array:
     """(N, H, W, C) to (G, N H W, C/G)."""
     n, h, w, c = x.shape
     return jnp.moveaxis(x.reshape(n * h * w, groups, c // groups), 1, 0)
 
 
-def _kernel(w: Array, groups: int) -> Array:
-    """(R, S, C/G, O) to (R, G, S C/G, O/G)."""
+def _kernel_rows(w: Array, groups: int) -> Array:
+    """w_r: (R, S, C/G, O) to (R, G, S C/G, O/G)."""
     r, s, i, o = w.shape
     return jnp.moveaxis(w.reshape(r, s * i, groups, o // groups), 2, 1)
 
 
 def _exchanged(w: Array, groups: int) -> Array:
-    """(R, S, C/G, O) to (R, S, O/G, C): the channels that come in and go out, in every group."""
+    """(R, S, C/G, O) to (R, S, O/G, C): input and output channels exchanged in every group."""
     r, s, i, o = w.shape
     return w.reshape(r, s, i, groups, o // groups).swapaxes(2, 4).reshape(r, s, o // groups, i * groups)
 
 
 def _cut(x: Array, windows: tuple[Span, Span], groups: int) -> list[Array]:
-    """u: (N, H, W, C) to (G, N P Q, S C/G), for each of R taps."""
+    """u_r: (N, H, W, C) to (G, N P Q, S C/G), for each of the R taps."""
     rows, columns = windows
     n, h, w, c = x.shape
-    taps = cut(_groups(x, groups).reshape(groups, n, h, w, c // groups), 3, columns)
+    taps = cut(_pixel_rows(x, groups).reshape(groups, n, h, w, c // groups), 3, columns)
     u = jnp.concatenate(taps, axis=4)
     return [u_r.reshape(groups, n * rows.out * columns.out, u.shape[4]) for u_r in cut(u, 2, rows)]
 
 
-def _residuals(x: Array, w: Array, b: Array | None) -> ConvResiduals:
-    return ConvResiduals(x, w, None if b is None else b[:0])
+def _put_back(u: list[Array], windows: tuple[Span, Span], n: int) -> Array:
+    """The transpose of ``_cut``: R times (G, N P Q, S C/G) to (N, H, W, C)."""
+    rows, columns = windows
+    groups = len(u[0])
+    image = (groups, n, rows.out, columns.out, columns.window, u[0].shape[2] // columns.window)
+    taps = put_back([u_r.reshape(image) for u_r in u], 2, rows)
+    x = jnp.moveaxis(put_back([taps[:, :, :, :, s] for s in range(columns.window)], 3, columns), 0, 3)
+    return x.reshape(*x.shape[:3], x.shape[3] * x.shape[4])
 
 
-def _with_bias(y: Array, b: Array | None, x: Array) -> Array:
-    y = y if b is None else y + jnp.broadcast_to(b.astype(y.dtype), y.shape)
-    return y.astype(x.dtype)
+def _image(y: Array, windows: tuple[Span, Span], n: int) -> Array:
+    """(G, N P Q, O/G) to (N, P, Q, O)."""
+    rows, columns = windows
+    return jnp.moveaxis(y, 0, 1).reshape(n, rows.out, columns.out, len(y) * y.shape[2])
+
+
+# ---------------------------------------------------------------- the bias, and what fits
+
+
+def _with_bias(y: Array, b: Array | None) -> Array:
+    return y if b is None else y + jnp.broadcast_to(b.astype(y.dtype), y.shape)
+
+
+def _empty(b: Array | None) -> Array | None:
+    """Tells the backward whether there is a bias, at no bytes."""
+    return None if b is None else b[:0]
 
 
 def _bias_bwd(b: Array | None, dy: Array) -> Array | None:
     return None if b is None else dy.sum((0, 1, 2))
 
 
-def _fits(name: str, x: Array, w: Array, b: Array | None, groups: int) -> None:
+def _check(name: str, x: Array, w: Array, b: Array | None, groups: int) -> None:
     ranks = x.ndim == 4 and w.ndim == 4
     channels = ranks and x.shape[3] == w.shape[2] * groups and w.shape[3] % groups == 0
     if not channels or (b is not None and b.shape != w.shape[3:]):

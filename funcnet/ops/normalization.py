@@ -1,7 +1,11 @@
 """Normalisation: x brought to mean 0 and variance 1 over some axes, then scaled by γ and shifted by β.
 
-What is normalised over which axes tells the rules apart; the backward through the statistics is the same for all, and
-stands in ``_standardise_bwd``. Statistics are computed in float32 at least, and the variance in two passes.
+The rules differ in what is averaged over which axes; the backward through the statistics is the same for all, in
+``_standardise_bwd``. Statistics are computed in float32 or wider, the variance in two passes.
+
+Batch normalisation has parts in three files: ``batch_norm`` (training) and ``batch_norm_inference`` are the rules here;
+``layers.batch_norm`` chooses between them and keeps the ``Population`` among its parameters; ``training.calibrate``
+fills it.
 """
 
 from __future__ import annotations
@@ -12,34 +16,28 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..types import Rule, ShapeError, at_least_float32
+from ..types import Residuals, Rule, ShapeError, at_least_float32
 
 
 class Population(NamedTuple):
-    """The mean and the variance of every channel over all data: what inference normalises by."""
+    """The mean and the variance of every channel over all data, by which inference normalises."""
 
     mean: Float[Array, "C"]
     var: Float[Array, "C"]
 
 
-class Standardised(NamedTuple):
-    xhat: Float[Array, "*S"]
-    rstd: Float[Array, "*R"]  # of x's rank, with axes of size 1 where x was averaged
-    mean: Float[Array, "*R"]
-    var: Float[Array, "*R"]
+def _standardise(x: Float[Array, "*S"], axes: tuple[int, ...], eps: float, centre: bool = True) -> tuple[Array, ...]:
+    """(x̂, rstd, μ, σ²): x̂ = (x − μ) rstd, rstd = 1/√(σ² + eps), with μ = mean x and σ² = mean (x − μ)² over ``axes``.
 
-
-def _standardise(x: Float[Array, "*S"], axes: tuple[int, ...], eps: float, centre: bool = True) -> Standardised:
-    """x̂ = (x − μ) / √(σ² + eps), with μ and σ² = mean (x − μ)² over ``axes``: two passes, so that nothing cancels.
-
-    Without ``centre`` μ is taken for 0, and σ² is the mean square.
+    Two passes, so that nothing cancels. Statistics keep axes of size 1. Without ``centre`` x̂ = x rstd, and σ² is the
+    mean square.
     """
     wide = x.astype(at_least_float32(x.dtype))
     mean = wide.mean(axes, keepdims=True)
     centred = wide - mean if centre else wide
     var = (centred * centred).mean(axes, keepdims=True)
     rstd = 1 / jnp.sqrt(var + eps)
-    return Standardised((centred * rstd).astype(x.dtype), rstd, mean, var)
+    return (centred * rstd).astype(x.dtype), rstd, mean, var
 
 
 def _standardise_bwd(
@@ -52,12 +50,16 @@ def _standardise_bwd(
     """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), the means over ``axes``; without ``centre`` there is no mean dx̂.
 
     Three paths lead from x to x̂ = c·rstd, c = x − μ. The direct one gives rstd·dx̂. Through σ²: drstd = Σ dx̂ c,
-    ∂rstd/∂σ² = −½ rstd³ and ∂σ²/∂c = 2c/m, so dc gains −rstd·x̂·mean(dx̂ x̂). Through μ: the mean of dc is taken
-    from it; that of the second term is zero, as that of x̂ is.
+    ∂rstd/∂σ² = −½ rstd³ and ∂σ²/∂c = 2c/m, so dc gains −rstd·x̂·mean(dx̂ x̂). Through μ: dx = dc − mean dc, to which
+    the second term adds nothing, since mean x̂ = 0.
     """
     wide, hat = dxhat.astype(rstd.dtype), xhat.astype(rstd.dtype)
     direct = wide - wide.mean(axes, keepdims=True) if centre else wide
     return (rstd * (direct - hat * (wide * hat).mean(axes, keepdims=True))).astype(dxhat.dtype)
+
+
+def _along_channels(vector: Float[Array, "C"], x: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
+    return jnp.broadcast_to(vector, x.shape)
 
 
 def _leading(x: Array) -> tuple[int, ...]:
@@ -77,25 +79,26 @@ class BatchNormResiduals(NamedTuple):
     xhat: Float[Array, "*B C"]
     rstd: Float[Array, "*R"]
     gamma: Float[Array, "C"]
-    population: Population  # what this batch says of it: for ``calibrate``, not for the backward
+    population: Population  # this batch's estimate: for ``calibrate``, not for the backward
 
 
 def batch_norm(eps: float = 1e-5) -> Rule:
-    """Batch normalisation in training: every channel by the statistics of its batch (Ioffe & Szegedy 2015)."""
+    """Batch normalisation in training: each channel by the statistics of its batch (Ioffe & Szegedy 2015)."""
 
     def fwd(
         x: Float[Array, "*B C"], gamma: Float[Array, "C"], beta: Float[Array, "C"]
     ) -> tuple[Float[Array, "*B C"], BatchNormResiduals]:
-        """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), with the mean μ and the variance σ² over all axes but the last.
+        """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), with the mean μ and the variance σ² over all axes but the last:
+        ``x`` (*B, C), ``gamma`` (C,), ``beta`` (C,) to ``y`` (*B, C). Raises ShapeError.
 
-        The residuals also hold what the batch says of the population: μ, and the unbiased σ² m/(m − 1), where m values
-        were averaged (algorithm 2). Of one value there is no variance: there it stays 0, and y = β.
+        The residuals also hold the batch's estimate of the population: μ, and the unbiased σ² m/(m − 1) over m values
+        (algorithm 2). If m = 1, the variance is 0, and y = β.
         """
         _fits("batch_norm", x, gamma, beta)
         xhat, rstd, mean, var = _standardise(x, _leading(x), eps)
         m = math.prod(x.shape[:-1])
         population = Population(mean.reshape(-1), var.reshape(-1) * (m / max(m - 1, 1)))
-        y = xhat * jnp.broadcast_to(gamma, x.shape) + jnp.broadcast_to(beta, x.shape)
+        y = xhat * _along_channels(gamma, x) + _along_channels(beta, x)
         return y, BatchNormResiduals(xhat, rstd, gamma, population)
 
     def bwd(
@@ -103,38 +106,35 @@ def batch_norm(eps: float = 1e-5) -> Rule:
     ) -> tuple[Float[Array, "*B C"], Float[Array, "C"], Float[Array, "C"]]:
         """dx = γ rstd (dy − mean dy − x̂ mean(dy x̂)),  dγ = Σ_B dy x̂,  dβ = Σ_B dy.
 
-        Every x of a channel moves its μ and σ², and so every y; see ``_standardise_bwd``. Saves x̂ and rstd.
+        Each x of a channel moves its μ and σ², and so every y; see ``_standardise_bwd``. Saves x̂ and rstd.
         """
         xhat, rstd, gamma, _ = residuals
-        dx = _standardise_bwd(xhat, rstd, dy * jnp.broadcast_to(gamma, dy.shape), _leading(dy))
+        dx = _standardise_bwd(xhat, rstd, dy * _along_channels(gamma, dy), _leading(dy))
         return dx, (dy * xhat).sum(_leading(dy)), dy.sum(_leading(dy))
 
     return Rule(fwd, bwd)
 
 
-class BatchNormInferenceResiduals(NamedTuple):
-    x: Float[Array, "*B C"]
-    gamma: Float[Array, "C"]
-    population: Population
-
-
 def batch_norm_inference(eps: float = 1e-5) -> Rule:
-    """Batch normalisation in inference: by the population, so that an example does not depend on its batch."""
+    """Batch normalisation in inference: by the population, so that an example does not depend on its batch.
+
+    ``training.calibrate`` finds the population.
+    """
 
     def rstd(population: Population) -> Float[Array, "C"]:
         return 1 / jnp.sqrt(population.var + eps)
 
     def fwd(
         x: Float[Array, "*B C"], gamma: Float[Array, "C"], beta: Float[Array, "C"], population: Population
-    ) -> tuple[Float[Array, "*B C"], BatchNormInferenceResiduals]:
-        """y = γ (x − mean) rstd + β,  rstd = 1/√(var + eps): an affine map of every channel."""
+    ) -> tuple[Float[Array, "*B C"], Residuals]:
+        """y = γ (x − mean) rstd + β,  rstd = 1/√(var + eps): an affine map of each channel. Raises ShapeError."""
         _fits("batch_norm_inference", x, gamma, beta, *population)
-        centred = x - jnp.broadcast_to(population.mean, x.shape)
-        y = centred * jnp.broadcast_to(gamma * rstd(population), x.shape) + jnp.broadcast_to(beta, x.shape)
-        return y, BatchNormInferenceResiduals(x, gamma, population)
+        centred = x - _along_channels(population.mean, x)
+        y = centred * _along_channels(gamma * rstd(population), x) + _along_channels(beta, x)
+        return y, (x, gamma, population)
 
     def bwd(
-        residuals: BatchNormInferenceResiduals, dy: Float[Array, "*B C"]
+        residuals: Residuals, dy: Float[Array, "*B C"]
     ) -> tuple[Float[Array, "*B C"], Float[Array, "C"], Float[Array, "C"], Population]:
         """dx = γ rstd dy,  dβ = Σ_B dy,  dγ = rstd Σ_B dy (x − mean),
         dmean = −γ rstd Σ_B dy,  dvar = −½ γ rstd³ Σ_B dy (x − mean), as d(v^−½) = −½ v^(−3/2) dv. Saves x.
@@ -142,9 +142,9 @@ def batch_norm_inference(eps: float = 1e-5) -> Rule:
         x, gamma, population = residuals
         scale = rstd(population)
         dbeta = dy.sum(_leading(dy))
-        along = (dy * (x - jnp.broadcast_to(population.mean, x.shape))).sum(_leading(dy))
+        along = (dy * (x - _along_channels(population.mean, x))).sum(_leading(dy))
         dpopulation = Population(-gamma * scale * dbeta, -0.5 * scale * (scale * (gamma * scale * along)))
-        return dy * jnp.broadcast_to(gamma * scale, dy.shape), scale * along, dbeta, dpopulation
+        return dy * _along_channels(gamma * scale, dy), scale * along, dbeta, dpopulation
 
     return Rule(fwd, bwd)
 
@@ -152,66 +152,58 @@ def batch_norm_inference(eps: float = 1e-5) -> Rule:
 # ---------------------------------------------------------------- layer, RMS and group normalisation
 
 
-class NormResiduals(NamedTuple):
-    """What the norms that know no batch save."""
-
-    xhat: Float[Array, "*B C"]
-    rstd: Float[Array, "*R"]
-    gamma: Float[Array, "C"]
-
-
 def layer_norm(eps: float = 1e-5) -> Rule:
-    """Layer normalisation: every example, or every token of it, by its own statistics (Ba, Kiros & Hinton 2016)."""
+    """Layer normalisation: each example, or each of its tokens, by its own statistics (Ba, Kiros & Hinton 2016)."""
 
     def fwd(
         x: Float[Array, "*B C"], gamma: Float[Array, "C"], beta: Float[Array, "C"]
-    ) -> tuple[Float[Array, "*B C"], NormResiduals]:
-        """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), with the mean μ and the variance σ² over the last axis."""
+    ) -> tuple[Float[Array, "*B C"], Residuals]:
+        """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), μ and σ² over the last axis: ``x`` (*B, C). Raises ShapeError."""
         _fits("layer_norm", x, gamma, beta)
         xhat, rstd, _, _ = _standardise(x, (-1,), eps)
-        y = xhat * jnp.broadcast_to(gamma, x.shape) + jnp.broadcast_to(beta, x.shape)
-        return y, NormResiduals(xhat, rstd, gamma)
+        y = xhat * _along_channels(gamma, x) + _along_channels(beta, x)
+        return y, (xhat, rstd, gamma)
 
     def bwd(
-        residuals: NormResiduals, dy: Float[Array, "*B C"]
+        residuals: Residuals, dy: Float[Array, "*B C"]
     ) -> tuple[Float[Array, "*B C"], Float[Array, "C"], Float[Array, "C"]]:
         """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ_B dy x̂,  dβ = Σ_B dy.
 
-        γ differs along the axis of the means, so it stands inside them. See ``_standardise_bwd``. Saves x̂ and rstd.
+        γ varies along the axis of the means, so it is inside them. See ``_standardise_bwd``. Saves x̂ and rstd.
         """
         xhat, rstd, gamma = residuals
-        dx = _standardise_bwd(xhat, rstd, dy * jnp.broadcast_to(gamma, dy.shape), (-1,))
+        dx = _standardise_bwd(xhat, rstd, dy * _along_channels(gamma, dy), (-1,))
         return dx, (dy * xhat).sum(_leading(dy)), dy.sum(_leading(dy))
 
     return Rule(fwd, bwd)
 
 
 def rms_norm(eps: float = 1e-5) -> Rule:
-    """Root-mean-square normalisation: layer norm that takes away no mean and adds no β (Zhang & Sennrich 2019)."""
+    """Root-mean-square normalisation: layer norm without a mean and without β (Zhang & Sennrich 2019)."""
 
-    def fwd(x: Float[Array, "*B C"], gamma: Float[Array, "C"]) -> tuple[Float[Array, "*B C"], NormResiduals]:
-        """y = γ x̂, x̂ = x / √(mean x² + eps), with the mean over the last axis."""
+    def fwd(x: Float[Array, "*B C"], gamma: Float[Array, "C"]) -> tuple[Float[Array, "*B C"], Residuals]:
+        """y = γ x̂, x̂ = x / √(mean x² + eps), the mean over the last axis: ``x`` (*B, C). Raises ShapeError."""
         _fits("rms_norm", x, gamma)
         xhat, rstd, _, _ = _standardise(x, (-1,), eps, centre=False)
-        return xhat * jnp.broadcast_to(gamma, x.shape), NormResiduals(xhat, rstd, gamma)
+        return xhat * _along_channels(gamma, x), (xhat, rstd, gamma)
 
-    def bwd(residuals: NormResiduals, dy: Float[Array, "*B C"]) -> tuple[Float[Array, "*B C"], Float[Array, "C"]]:
+    def bwd(residuals: Residuals, dy: Float[Array, "*B C"]) -> tuple[Float[Array, "*B C"], Float[Array, "C"]]:
         """dx = rstd (dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ_B dy x̂. Saves x̂ and rstd.
 
-        Two paths lead from x to x̂ = x·rstd: the direct one, and that through the mean square; see ``_standardise_bwd``.
+        Two paths lead from x to x̂ = x·rstd: the direct one, and through the mean square; see ``_standardise_bwd``.
         """
         xhat, rstd, gamma = residuals
-        dx = _standardise_bwd(xhat, rstd, dy * jnp.broadcast_to(gamma, dy.shape), (-1,), centre=False)
+        dx = _standardise_bwd(xhat, rstd, dy * _along_channels(gamma, dy), (-1,), centre=False)
         return dx, (dy * xhat).sum(_leading(dy))
 
     return Rule(fwd, bwd)
 
 
 def group_norm(groups: int = 1, eps: float = 1e-5) -> Rule:
-    """Group normalisation: every group of C/``groups`` channels of an example by its own statistics (Wu & He 2018).
+    """Group normalisation: each group of C/``groups`` channels of an example by its own statistics (Wu & He 2018).
 
-    Of one group it is the layer norm of images; of C groups it is instance normalisation.
-    Raises ValueError where there is no group, and ShapeError where ``groups`` does not divide C.
+    With one group it is the layer norm of images; with C groups it is instance normalisation.
+    Raises ValueError unless ``groups`` is at least 1.
     """
     if groups < 1:
         raise ValueError(f"group_norm expects at least one group; got {groups}")
@@ -223,26 +215,29 @@ def group_norm(groups: int = 1, eps: float = 1e-5) -> Rule:
 
     def fwd(
         x: Float[Array, "N *S C"], gamma: Float[Array, "C"], beta: Float[Array, "C"]
-    ) -> tuple[Float[Array, "N *S C"], NormResiduals]:
-        """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), with μ and σ² over *S and the channels of a group."""
+    ) -> tuple[Float[Array, "N *S C"], Residuals]:
+        """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), with μ and σ² over *S and the channels of a group: ``x`` (N, *S, C).
+
+        Raises ShapeError, also if ``groups`` does not divide C.
+        """
         _fits("group_norm", x, gamma, beta)
         if x.ndim < 2 or x.shape[-1] % groups:
             raise ShapeError(f"group_norm got x {x.shape}; it expects x (N, *S, C), with C a multiple of {groups}")
         grouped, rstd, _, _ = _standardise(*split(x), eps)
         xhat = grouped.reshape(x.shape)
-        y = xhat * jnp.broadcast_to(gamma, x.shape) + jnp.broadcast_to(beta, x.shape)
-        return y, NormResiduals(xhat, rstd, gamma)
+        y = xhat * _along_channels(gamma, x) + _along_channels(beta, x)
+        return y, (xhat, rstd, gamma)
 
     def bwd(
-        residuals: NormResiduals, dy: Float[Array, "N *S C"]
+        residuals: Residuals, dy: Float[Array, "N *S C"]
     ) -> tuple[Float[Array, "N *S C"], Float[Array, "C"], Float[Array, "C"]]:
         """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ dy x̂,  dβ = Σ dy, over N and *S.
 
-        The means are those of the forward, over *S and a group: γ differs in a group and stands inside them.
+        The means are over *S and a group, as in the forward; γ varies within a group, so it is inside them.
         See ``_standardise_bwd``. Saves x̂ and rstd.
         """
         xhat, rstd, gamma = residuals
-        dxhat, axes = split(dy * jnp.broadcast_to(gamma, dy.shape))
+        dxhat, axes = split(dy * _along_channels(gamma, dy))
         dx = _standardise_bwd(split(xhat)[0], rstd, dxhat, axes).reshape(dy.shape)
         return dx, (dy * xhat).sum(_leading(dy)), dy.sum(_leading(dy))
 

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from ..types import Rule, ShapeError, at_least_float32
+from ..types import Residuals, Rule, ShapeError, at_least_float32
 from .windows import Padding, Pair, Span, Steps, cut, pair, put_back, spans, steps
 
 
-class MaxPoolResiduals(NamedTuple):
-    winner: Int[Array, "N P Q C"]  # the tap that is the maximum of its window
-    x: Float[Array, "0 H W C"]  # the shape of the image, and no bytes
-
-
 def max_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding = "VALID") -> Rule:
-    """The maximum of every window. ``stride`` is the window's own size unless given, so that none overlap.
+    """The maximum of every window. ``stride`` defaults to the window's size, so that windows do not overlap.
 
-    Raises ValueError for settings that are none.
+    Raises ValueError for invalid settings.
     """
     taps, moves = _settings("max_pool", window, stride, padding)
 
-    def fwd(x: Float[Array, "N H W C"]) -> tuple[Float[Array, "N P Q C"], MaxPoolResiduals]:
+    def fwd(x: Float[Array, "N H W C"]) -> tuple[Float[Array, "N P Q C"], Residuals]:
         """y[n,p,q,c] = max over the window's taps (i, j) of x[n, p·stride + i − top, q·stride + j − left, c].
 
-        The padding is −∞. A window that holds NaN gives NaN. Raises ShapeError where no window fits.
+        The padding is −∞. A NaN in the window gives NaN. Raises ShapeError, also if no window fits.
         """
         y, *others = _slices(x, _windows("max_pool", x, taps, moves), fill=-jnp.inf)
         winner = jnp.zeros(y.shape, jnp.uint16)
@@ -36,33 +30,32 @@ def max_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding = "V
             better = (tap > y) | jnp.isnan(tap)
             y = jnp.where(better, tap, y)
             winner = jnp.where(better, jnp.asarray(k, winner.dtype), winner)
-        return y, MaxPoolResiduals(winner, x[:0])
+        return y, (winner, x[:0])
 
-    def bwd(residuals: MaxPoolResiduals, dy: Float[Array, "N P Q C"]) -> tuple[Float[Array, "N H W C"]]:
-        """dx = Σ over windows of dy where x is their maximum, and 0 elsewhere.
+    def bwd(residuals: Residuals, dy: Float[Array, "N P Q C"]) -> tuple[Float[Array, "N H W C"]]:
+        """dx = Σ dy over the windows in which the element is the maximum, and 0 if there are none.
 
-        At a tie the first of the equals, row by row, gets all of dy: one of the slopes that are there, which PyTorch
-        takes too. Of a window of −∞ alone the padding may be the first, and then nothing gets dy. Saves which tap was
-        the maximum, in two bytes each, and not x.
+        At a tie the first of the equals, row by row, gets all of dy, as in PyTorch. In a window of −∞ alone the padding
+        may come first, and then no element gets dy. Saves the index of the winning tap in two bytes, and not x.
         """
-        winner, x = residuals
+        winner, empty = residuals
         high = dy.astype(at_least_float32(dy.dtype))
         count = taps[0] * taps[1]
         shares = [jnp.where(winner == jnp.asarray(k, winner.dtype), high, jnp.zeros_like(high)) for k in range(count)]
-        return (_put_back(shares, _windows("max_pool", x, taps, moves)).astype(dy.dtype),)
+        return (_put_back(shares, _windows("max_pool", empty, taps, moves)).astype(dy.dtype),)
 
     return Rule(fwd, bwd)
 
 
 def average_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding = "VALID") -> Rule:
-    """The mean of every window, of those elements that lie in the image. ``stride`` is the window's size unless given.
+    """The mean of every window, over its elements inside the image. ``stride`` defaults to the window's size.
 
-    Raises ValueError for settings that are none.
+    Raises ValueError for invalid settings.
     """
     taps, moves = _settings("average_pool", window, stride, padding)
 
     def weights(windows: tuple[Span, Span], shape: tuple[int, ...], dtype: np.dtype) -> Array:
-        """1 / m, where m counts the places of a window that lie in the image: rows times columns. No data enters it."""
+        """1 / m, with m = rows times columns of the window inside the image. Computed from shapes alone."""
         rows, columns = (
             sum(
                 np.isin(np.arange(span.out) * span.stride + tap - span.low, np.arange(span.size)).astype(int)
@@ -73,17 +66,17 @@ def average_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding 
         return jnp.broadcast_to(jnp.asarray(1 / np.multiply.outer(rows, columns), dtype)[:, :, None], shape)
 
     def fwd(x: Float[Array, "N H W C"]) -> tuple[Float[Array, "N P Q C"], Float[Array, "0 H W C"]]:
-        """y[n,p,q,c] = (1/m) Σ_ij x[n, p·stride + i − top, q·stride + j − left, c], over the m that lie in the image.
+        """y[n,p,q,c] = (1/m) Σ_ij x[n, p·stride + i − top, q·stride + j − left, c], over the m inside the image.
 
-        Raises ShapeError where no window fits.
+        Raises ShapeError, also if no window fits.
         """
         windows = _windows("average_pool", x, taps, moves)
         total = functools.reduce(jnp.add, _slices(x.astype(at_least_float32(x.dtype)), windows))
         return (total * weights(windows, total.shape, total.dtype)).astype(x.dtype), x[:0]
 
-    def bwd(residuals: Float[Array, "0 H W C"], dy: Float[Array, "N P Q C"]) -> tuple[Float[Array, "N H W C"]]:
-        """dx = Σ of dy / m over the windows that hold the element. Saves the shape of x, and no bytes."""
-        windows = _windows("average_pool", residuals, taps, moves)
+    def bwd(empty: Float[Array, "0 H W C"], dy: Float[Array, "N P Q C"]) -> tuple[Float[Array, "N H W C"]]:
+        """dx = Σ dy / m over the windows that hold the element. Saves an empty array with the shape of x."""
+        windows = _windows("average_pool", empty, taps, moves)
         high = dy.astype(at_least_float32(dy.dtype))
         share = high * weights(windows, high.shape, high.dtype)
         return (_put_back([share] * (taps[0] * taps[1]), windows).astype(dy.dtype),)
@@ -92,16 +85,14 @@ def average_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding 
 
 
 def global_average_pool_fwd(x: Float[Array, "N H W C"]) -> tuple[Float[Array, "N C"], Float[Array, "0 H W C"]]:
-    """y[n,c] = the mean of x over H and W (Lin, Chen & Yan 2014, section 3.2). Raises ShapeError for no image."""
+    """y[n,c] = the mean of x over H and W (Lin, Chen & Yan 2014, section 3.2). Raises ShapeError."""
     _is_image("global_average_pool", x)
     return x.astype(at_least_float32(x.dtype)).mean((1, 2)).astype(x.dtype), x[:0]
 
 
-def global_average_pool_bwd(
-    residuals: Float[Array, "0 H W C"], dy: Float[Array, "N C"]
-) -> tuple[Float[Array, "N H W C"]]:
-    """dx = dy / (H W), the same at every place; times 1/(H W), as float16 ends before 256². Saves the shape of x."""
-    _, h, w, c = residuals.shape
+def global_average_pool_bwd(empty: Float[Array, "0 H W C"], dy: Float[Array, "N C"]) -> tuple[Float[Array, "N H W C"]]:
+    """dx = dy / (H W) at every place, as a product with 1/(H W), since float16 ends before 256². Saves x's shape."""
+    _, h, w, c = empty.shape
     return (jnp.broadcast_to((dy * (1 / (h * w)))[:, None, None], (len(dy), h, w, c)),)
 
 
@@ -109,13 +100,13 @@ global_average_pool = Rule(global_average_pool_fwd, global_average_pool_bwd)
 
 
 def _settings(name: str, window: Pair, stride: Pair | None, padding: Padding) -> tuple[tuple[int, int], Steps]:
-    """The window's size and its moves. Raises ValueError; padding as large as a window would leave some empty."""
+    """The window's size and its moves. Raises ValueError, also if padding could fill a whole window."""
     taps = pair(f"{name}'s window", window)
     moves = steps(name, taps if stride is None else stride, padding)
     if not isinstance(moves.padding, str) and any(
         max(sides) >= size for sides, size in zip(moves.padding, taps, strict=True)
     ):
-        raise ValueError(f"{name}'s padding is smaller than its window {taps}; got {padding!r}")
+        raise ValueError(f"{name}'s padding must be smaller than its window {taps}; got {padding!r}")
     return taps, moves
 
 
@@ -130,7 +121,7 @@ def _windows(name: str, x: Array, taps: tuple[int, int], moves: Steps) -> tuple[
 
 
 def _slices(x: Array, windows: tuple[Span, Span], fill: float = 0.0) -> list[Array]:
-    """For each tap of the window, row by row, what every window has there."""
+    """For each tap, row by row, its element in every window."""
     rows, columns = windows
     return [tap for row in cut(x, 1, rows, fill) for tap in cut(row, 2, columns, fill)]
 

@@ -1,10 +1,10 @@
-"""Recurrent cells over whole sequences: forward a scan, backward an explicit scan from the last step to the first.
+"""Recurrent cells over whole sequences: the forward is a scan, the backward an explicit scan from the last step back.
 
-What the cells share: x (*B, T, I) meets its weights ``w`` for all times in one product, before the scan; each step adds
-the state times ``u``. The backward goes through time with what the steps have in common made beforehand: the slopes
-of all gates. Its scan leaves the cotangent of every pre-activation, and one product for each gives dx, dw and du.
-Gates stand on an axis of their own: w (I, 4, H) holds the four of an LSTM. States and pre-activations are float32 at
-least; the state that meets ``u`` is rounded as the inputs are.
+All cells work alike. x (*B, T, I) is multiplied by its weights ``w`` for all times at once, before the scan; each step
+adds the state times ``u``. The backward computes the slopes of all gates before its scan, which returns the cotangent
+dz of every pre-activation; one product each then gives dx, dw and du. Gates have an axis of their own: w (I, 4, H)
+holds the four of an LSTM. States and pre-activations are float32 or wider; the state that is multiplied by ``u`` is
+rounded to the dtype of u.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from ..types import Rule, ShapeError, at_least_float32
 from .activations import sigmoid_slope, tanh_slope
 
-# ---------------------------------------------------------------- what the cells share
+# ---------------------------------------------------------------- shared by the cells
 
 
 def _check(name: str, x: Array, w: Array, u: Array, b: Array, gates: tuple[int, ...], **states: Array) -> None:
@@ -38,7 +38,7 @@ def _first(x: Float[Array, "*B T I"]) -> Float[Array, "T *B I"]:
 
 
 def _times(x: Float[Array, "*B I"], w: Float[Array, "I *G H"]) -> Float[Array, "*B *G H"]:
-    """x w, every gate at once, in float32 at least."""
+    """x w for all gates at once, in float32 or wider."""
     y = jnp.matmul(x.astype(w.dtype), w.reshape(len(w), -1), preferred_element_type=at_least_float32(w.dtype))
     return y.reshape(*x.shape[:-1], *w.shape[1:])
 
@@ -46,7 +46,7 @@ def _times(x: Float[Array, "*B I"], w: Float[Array, "I *G H"]) -> Float[Array, "
 def _times_bwd(
     x: Float[Array, "*B I"], w: Float[Array, "I *G H"], dy: Float[Array, "*B *G H"]
 ) -> tuple[Float[Array, "*B I"], Float[Array, "I *G H"]]:
-    """dx = dy wᵀ summed over the gates, dw = Σ_B xᵀ dy: as of ``dense``."""
+    """dx = dy wᵀ summed over the gates, dw = Σ_B xᵀ dy: as in ``dense_bwd``."""
     rows = dy.reshape(-1, w[0].size).astype(w.dtype)
     dw = jnp.matmul(x.astype(w.dtype).reshape(-1, len(w)).T, rows, preferred_element_type=at_least_float32(w.dtype))
     return _through(w, dy).astype(x.dtype), dw.reshape(w.shape).astype(w.dtype)
@@ -67,7 +67,7 @@ def _sum(dz: Float[Array, "*B *G H"], like: Float[Array, "*G H"]) -> Float[Array
 
 
 def _before(h0: Float[Array, "*B H"], states: Float[Array, "T *B H"]) -> Float[Array, "T *B H"]:
-    """The state that each step began with."""
+    """The state before each step."""
     return jnp.concatenate([h0[None].astype(states.dtype), states])[: len(states)]
 
 
@@ -91,9 +91,9 @@ def rnn_fwd(
     u: Float[Array, "H H"],
     b: Float[Array, "H"],
 ) -> tuple[tuple[Float[Array, "*B T H"], Float[Array, "*B H"]], RNNResiduals]:
-    """h_t = tanh(z_t),  z_t = x_t w + h_{t−1} u + b: returns (y, h), all states (*B, T, H) and the last (Elman 1990).
+    """h_t = tanh(z_t),  z_t = x_t w + h_{t−1} u + b: returns (y, h), all states (*B, T, H) and the last (*B, H).
 
-    Raises ShapeError where the arguments do not fit.
+    x (*B, T, I), h0 (*B, H), w (I, H), u (H, H), b (H,) (Elman 1990). Raises ShapeError.
     """
     _check("rnn", x, w, u, b, (), h0=h0)
     a = _plus(_times(_first(x), w), b)
@@ -111,20 +111,20 @@ def rnn_fwd(
 def rnn_bwd(
     residuals: RNNResiduals, dy: tuple[Float[Array, "*B T H"], Float[Array, "*B H"]]
 ) -> tuple[Float[Array, "*B T I"], Float[Array, "*B H"], Float[Array, "I H"], Float[Array, "H H"], Float[Array, "H"]]:
-    """Backpropagation through time (Werbos 1990): from the last step to the first, with dh = dh_T at first,
+    """Backpropagation through time (Werbos 1990): from the last step to the first, starting from dh = dh_T,
 
-    dz_t = (dy_t + dh) tanh′(z_t),  then dh ← dz_t uᵀ; what is left at the end is dh0.
+    dz_t = (dy_t + dh) ∂h/∂z, with ∂h/∂z = tanh′(z_t),  then dh ← dz_t uᵀ; dh0 is left at the end.
     dx_t = dz_t wᵀ,  dw = Σ_t x_tᵀ dz_t,  du = Σ_t h_{t−1}ᵀ dz_t,  db = Σ_t dz_t.
 
-    A state is seen twice, in y and by the next step: the two cotangents add. w, u and b are the same at every step, so
-    what each step asks of them adds up. Saves z, as tanh′ from h would lose the tail (see ``tanh_slope``), and y.
+    A state is used twice, in y and by the next step, so two cotangents add up. w, u and b are the same at every step,
+    so theirs add up over time. Saves y, and z because tanh′ from h would lose the tail (see ``tanh_slope``).
     """
     x, h0, w, u, b, y, z = residuals
     dys, dh = dy
 
     def step(dh, parts):
-        dy, slope = parts
-        dz = (dy + dh) * slope
+        dy, dh_dz = parts
+        dz = (dy + dh) * dh_dz
         return _through(u, dz), dz
 
     dh0, dz = lax.scan(step, dh.astype(z.dtype), (_first(dys).astype(z.dtype), tanh_slope(z)), reverse=True)
@@ -161,8 +161,8 @@ def lstm_fwd(
     """z_t = x_t w + h_{t−1} u + b, four gates:  i = σ(z_i),  f = σ(z_f),  g = tanh(z_g),  o = σ(z_o);
     c_t = f c_{t−1} + i g,  h_t = o tanh(c_t): returns (y, h, c), all h (*B, T, H), and the last h and c.
 
-    Hochreiter & Schmidhuber (1997), with the forget gate of Gers, Schmidhuber & Cummins (2000). The gates stand in the
-    order i, f, g, o, as PyTorch's do. Raises ShapeError where the arguments do not fit.
+    Hochreiter & Schmidhuber (1997), with the forget gate of Gers, Schmidhuber & Cummins (2000). Gates are in the order
+    i, f, g, o, as in PyTorch. Raises ShapeError.
     """
     _check("lstm", x, w, u, b, (4,), h0=h0, c0=c0)
     a = _plus(_times(_first(x), w), b)
@@ -170,8 +170,9 @@ def lstm_fwd(
     def step(state, a):
         h, c = state
         z = a + _times(h, u)
-        i, f, o = (sigmoid(z[..., gate, :]) for gate in (0, 1, 3))
-        c = f * c + i * jnp.tanh(z[..., 2, :])
+        zi, zf, zg, zo = (z[..., gate, :] for gate in range(4))
+        i, f, g, o = sigmoid(zi), sigmoid(zf), jnp.tanh(zg), sigmoid(zo)
+        c = f * c + i * g
         h = o * jnp.tanh(c)
         return (h, c), (h, c, z)
 
@@ -251,9 +252,9 @@ def gru_fwd(
     """Three gates from a_t = x_t w + b and h_{t−1} u:  r = σ(a_r + h u_r),  s = σ(a_s + h u_s),
     n = tanh(a_n + r (h u_n + c)),  h_t = (1 − s) n + s h_{t−1}: returns (y, h), all states (*B, T, H) and the last.
 
-    Cho et al. (2014) in the form of cuDNN and PyTorch: r acts on the product h u_n + c, not on h before it, as in the
-    paper, so that all three products are one. Hence n alone has a bias ``c`` within. The gates stand in the order
-    r, s, n; s is often called z. Raises ShapeError where the arguments do not fit.
+    Cho et al. (2014) in the form of cuDNN and PyTorch: r acts on the product h u_n + c, not on h before the product as
+    in the paper, so that one product serves all gates. That is why n has an inner bias ``c``. Gates are in the order
+    r, s, n; s is often called z. Raises ShapeError.
     """
     _check("gru", x, w, u, b, (3,), h0=h0)
     if c.shape != b.shape[1:]:
@@ -265,7 +266,8 @@ def gru_fwd(
         m = _plus(through[..., 2, :], c)
         zr, zs = (a[..., gate, :] + through[..., gate, :] for gate in (0, 1))
         zn = a[..., 2, :] + sigmoid(zr) * m
-        h = sigmoid(-zs) * jnp.tanh(zn) + sigmoid(zs) * h
+        s, n = sigmoid(zs), jnp.tanh(zn)
+        h = sigmoid(-zs) * n + s * h
         return h, (h, jnp.stack([zr, zs, zn], axis=-2), m)
 
     h, (states, z, m) = lax.scan(step, h0.astype(a.dtype), a)

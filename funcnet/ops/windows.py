@@ -1,7 +1,7 @@
-"""Windows that step over an image: what convolution and pooling share. No rules of its own.
+"""Windows that step over an image, for convolution and pooling. No rules.
 
-``cut`` makes of an axis one array for each tap of the window, by static slices: that of tap i holds, at p, what x has
-at p·stride + i·dilation − low. ``put_back`` is its transpose. Both rows and columns are cut one after the other.
+``cut`` slices an axis into one array for each tap of the window: at p, the array of tap i holds the x at
+p·stride + i·dilation − low. ``put_back`` is its transpose. Rows and columns are cut one after the other.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from jaxtyping import Array
 from ..types import ShapeError
 
 Pair = int | tuple[int, int]
-"""A setting of rows and columns; a single number is for both."""
+"""A setting for rows and columns; a single number sets both."""
 
 Padding = str | tuple[tuple[int, int], tuple[int, int]]
-"""``"SAME"``, ``"VALID"``, or what stands before and after, of rows and of columns."""
+"""``"SAME"``, ``"VALID"`` or ((top, bottom), (left, right))."""
 
 
 class Steps(NamedTuple):
-    """How a window moves: settings in one form."""
+    """How a window moves: its settings as pairs."""
 
     stride: tuple[int, int]
     padding: Padding
@@ -33,7 +33,7 @@ class Steps(NamedTuple):
 
 
 class Span(NamedTuple):
-    """One axis: ``out`` windows on ``size`` places, before which are ``low`` padded ones, and ``high`` after them."""
+    """``out`` windows along one axis of ``size`` elements, padded by ``low`` before and ``high`` after."""
 
     size: int
     out: int
@@ -45,29 +45,29 @@ class Span(NamedTuple):
 
 
 def whole(what: str, value: int) -> int:
-    """A setting that is one number. Raises ValueError unless it is whole and at least 1."""
+    """A setting that is one integer. Raises ValueError unless it is at least 1."""
     try:
         number = operator.index(value)
     except TypeError:
         number = 0
     if number < 1:
-        raise ValueError(f"{what} is a whole number of at least 1; got {value!r}")
+        raise ValueError(f"{what} must be an integer of at least 1; got {value!r}")
     return number
 
 
 def pair(what: str, value: Pair) -> tuple[int, int]:
-    """(rows, columns) of a setting. Raises ValueError unless both are whole and at least 1."""
+    """(rows, columns) of a setting. Raises ValueError unless both are integers of at least 1."""
     try:
         rows, columns = (operator.index(v) for v in (value if isinstance(value, Sequence) else (value, value)))
     except (TypeError, ValueError):
         rows = columns = 0
     if rows < 1 or columns < 1:
-        raise ValueError(f"{what} is a whole number of at least 1, or a pair of them; got {value!r}")
+        raise ValueError(f"{what} must be an integer of at least 1, or a pair of them; got {value!r}")
     return rows, columns
 
 
 def steps(name: str, stride: Pair, padding: Padding, dilation: Pair = 1) -> Steps:
-    """The settings of a window that ``name`` was given. Raises ValueError where they are none."""
+    """The settings of the windows of the rule ``name``. Raises ValueError if one is invalid."""
     if not isinstance(padding, str):
         try:
             (top, bottom), (left, right) = padding
@@ -76,20 +76,20 @@ def steps(name: str, stride: Pair, padding: Padding, dilation: Pair = 1) -> Step
             sides = (-1,)
     if (padding not in ("SAME", "VALID")) if isinstance(padding, str) else min(sides) < 0:
         wanted = '"SAME", "VALID" or ((top, bottom), (left, right)), none below 0'
-        raise ValueError(f"{name}'s padding is {wanted}; got {padding!r}")
+        raise ValueError(f"{name}'s padding must be {wanted}; got {padding!r}")
     return Steps(pair(f"{name}'s stride", stride), padding, pair(f"{name}'s dilation", dilation))
 
 
 def reach(window: int, dilation: int) -> int:
-    """How many places a window covers, from its first tap to its last."""
+    """How many elements a window spans, from its first tap to its last."""
     return (window - 1) * dilation + 1
 
 
 def spans(name: str, sizes: Sequence[int], window: Sequence[int], moves: Steps) -> tuple[Span, Span]:
     """The windows on an image of ``sizes`` (H, W).
 
-    "VALID" pads nothing. "SAME" pads so that there are ⌈size / stride⌉ windows, half of it before, and the odd one
-    after. Raises ShapeError where not one window fits.
+    "VALID" pads nothing. "SAME" pads for ⌈size / stride⌉ windows, half before and half after; an odd one goes after.
+    Raises ShapeError if no window fits.
     """
 
     def span(i: int) -> Span:
@@ -104,7 +104,7 @@ def spans(name: str, sizes: Sequence[int], window: Sequence[int], moves: Steps) 
         if out < 1 or size < 1:
             raise ShapeError(
                 f"{name} got an image of {tuple(sizes)} and a window of {tuple(window)}, dilation {moves.dilation}, "
-                f"padding {moves.padding!r}; it expects one on which the window fits"
+                f"padding {moves.padding!r}; it expects an image on which the window fits"
             )
         return Span(size, out, window[i], stride, moves.dilation[i], low, high)
 
@@ -112,7 +112,7 @@ def spans(name: str, sizes: Sequence[int], window: Sequence[int], moves: Steps) 
 
 
 def cut(x: Array, axis: int, span: Span, fill: float = 0.0) -> list[Array]:
-    """For each tap of the window along ``axis``, what every window has there; ``fill`` is what the padding holds."""
+    """For each tap along ``axis``, its element in every window; padded elements are ``fill``."""
     around = [(0, 0, 0)] * x.ndim
     around[axis] = (span.low, span.high, 0)
     padded = lax.pad(x, jnp.asarray(fill, x.dtype), around)
@@ -122,10 +122,10 @@ def cut(x: Array, axis: int, span: Span, fill: float = 0.0) -> list[Array]:
 
 
 def put_back(taps: Sequence[Array], axis: int, span: Span) -> Array:
-    """The transpose of ``cut``: every element goes back to the place it came from, and there they add up.
+    """The transpose of ``cut``: each element returns to the place it was cut from, and there they add up.
 
-    In <taps, cut(x)> the factor of x at one place is the sum of all elements of taps that were cut from it. The padding
-    was no part of x: what comes from it is dropped, by padding with a negative number.
+    In <taps, cut(x)> the factor of x at one place is the sum of all elements of taps that were cut from it. Elements
+    cut from the padding are dropped, by padding with a negative number.
     """
 
     def spread(tap: int) -> Array:

@@ -84,8 +84,8 @@ def test_no_images_are_images_too(make):
      {"padding": 1}, {"padding": ((0, -1), (0, 0))}],
     ids=str,
 )  # fmt: skip
-def test_settings_that_are_none(make, settings):
-    with pytest.raises(ValueError, match=rf"{make.__name__}'s {next(iter(settings))} is .*; got"):
+def test_invalid_settings(make, settings):
+    with pytest.raises(ValueError, match=rf"{make.__name__}'s {next(iter(settings))} must be .*; got"):
         make(**settings)
 
 

@@ -76,9 +76,9 @@ def test_what_does_not_fit(make):
         make().fwd(jnp.ones((5, 5, 3)))
     with pytest.raises(ShapeError, match=rf"{make.__name__} got an image of \(5, 1\) and a window of \(2, 2\)"):
         make().fwd(jnp.ones((1, 5, 1, 3)))
-    with pytest.raises(ValueError, match=rf"{make.__name__}'s padding is smaller than its window \(2, 2\)"):
+    with pytest.raises(ValueError, match=rf"{make.__name__}'s padding must be smaller than its window \(2, 2\)"):
         make(padding=((2, 0), (0, 0)))
-    with pytest.raises(ValueError, match=rf"{make.__name__}'s window is a whole number"):
+    with pytest.raises(ValueError, match=rf"{make.__name__}'s window must be an integer"):
         make(0)
 
 
