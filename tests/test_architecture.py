@@ -19,7 +19,7 @@ FLOORS = {
     "training": "calibration step epochs fit",
     "models": "mlp cnn gpt sampling",
     "gradcheck": "tolerances engine mistakes report trial judge diagnose check command",
-    "gradcheck/engine": "leaves packing inspection widening jaxprs compiling",
+    "gradcheck/engine": "leaves packing jaxprs inspection widening compiling",
     "gradcheck/trial": "subject settings specs draws variants",
     "gradcheck/judge": "form reference probe laws kinks doubts arithmetic adequacy",
     "gradcheck/diagnose": "slips graph patterns paths attribution diagnose",

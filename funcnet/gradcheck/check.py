@@ -12,9 +12,8 @@ import numpy as np
 
 from .diagnose.diagnose import diagnose, explain_shapes
 from .diagnose.paths import without_cancelled
-from .engine.inspection import primitives
+from .engine.inspection import casts_down, has_while
 from .engine.leaves import cast
-from .engine.widening import casts_down
 from .judge import adequacy, arithmetic, kinks, reference
 from .judge.doubts import doubts
 from .judge.form import Malformed, run_backward
@@ -118,7 +117,7 @@ def _beyond_the_derivation(
     """
     first, rows = given.draws[0], given.rows
     # of a while loop the reference takes a run for each element: too many with very many rows
-    loops = "while" in primitives(*reference.of_floats(subject.primal, first.args))
+    loops = has_while(*reference.of_floats(subject.primal, first.args))
     if rows and (not dtypes or arithmetic.too_large(as_given, rows, dtypes[0])):
         rows = None
     at_rows = compiled_probe(subject, rows) if rows and not loops else lambda vanished: None

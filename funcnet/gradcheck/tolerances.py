@@ -27,6 +27,9 @@ SIGHT = 8  # rounding units of |dy|·|y|/|x|, below which differences see nothin
 FLOAT32 = float(np.finfo(np.float32).eps)
 ROUNDED = 4  # rounding units of float32: an error up to this may come from constants that are float32
 
+# ---------------------------------------------------------------- budgets
+
+COMPILED = 256  # programs that are kept compiled
 AT_ONCE = 2**20  # elements in all: above, compiling the movement of the reference no longer pays
 
 # ---------------------------------------------------------------- the diagnosis

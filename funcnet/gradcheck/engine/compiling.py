@@ -1,20 +1,23 @@
-"""Functions compiled in the background, and found again by what they compute, whoever defines them anew."""
+"""Traces that are compiled once, and found again by what they compute, whoever defines them anew."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-KEEP = 256  # compiled programs
-_KEPT: dict[Hashable, Future[Any]] = {}  # by what was traced; the newest last
+from ..tolerances import COMPILED
+from .jaxprs import LOOPS, Program, Traced, binder, equations, steps_as_they_are
+
 HASTE = {"cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}}  # by platform
 _COMPILERS = ThreadPoolExecutor(2, "gradcheck-compiler")  # XLA compiles without Python's lock
+_KEPT: dict[Hashable, Any] = {}  # by what was traced, and for what; the newest last
+T = TypeVar("T")
 
 
 def haste() -> dict[str, Any] | None:
@@ -23,6 +26,26 @@ def haste() -> dict[str, Any] | None:
     They are for programs of the checker's own, which run once or twice. A rule is compiled as its users have it.
     """
     return HASTE.get(jax.default_backend())
+
+
+def _kept(closed: Any, use: str, make: Callable[[], T]) -> T:
+    """What ``make`` made of an equal trace for this use before, or makes now."""
+    text = str(closed.jaxpr)
+    try:
+        constants = tuple((np.shape(c), np.asarray(c).dtype.str, np.asarray(c).tobytes()) for c in closed.consts)
+    except TypeError:  # random keys, tracers
+        return make()
+    if "callback" in text:  # the text does not tell which
+        return make()
+    key = use, text, constants
+    found = _KEPT.pop(key) if key in _KEPT else make()
+    _KEPT[key] = found
+    if len(_KEPT) > COMPILED:
+        _KEPT.pop(next(iter(_KEPT)))
+    return found
+
+
+# ---------------------------------------------------------------- whole
 
 
 def start(
@@ -56,17 +79,12 @@ def compiled(
     fresh = lambda *given: run(*given)  # noqa: E731  (JAX remembers traces by the function's identity)
     whole = fresh if mapped is None else jax.vmap(fresh, tuple(mapped))
     closed, shape = jax.make_jaxpr(whole, return_shape=True)(*arrays)
-    text = str(closed.jaxpr)
-    constants = tuple((np.shape(c), str(c.dtype), np.asarray(c).tobytes()) for c in closed.consts if _has_bytes(c))
-    key = text, constants, hasty
-    known = len(constants) == len(closed.consts) and "callback" not in text
-    future = _KEPT.pop(key, None) if known else None
-    if future is None:
-        future = _COMPILERS.submit(_compile, closed, haste() if hasty else None, jnp.result_type(float) == jnp.float64)
-    if known:
-        _KEPT[key] = future
-        if len(_KEPT) > KEEP:
-            _KEPT.pop(next(iter(_KEPT)))
+    x64 = jnp.result_type(float) == jnp.float64
+
+    def submit() -> Future[Any]:
+        return _COMPILERS.submit(_compile, closed, haste() if hasty else None, x64)
+
+    future = _kept(closed, "in haste" if hasty else "whole", submit)
     structure = jax.tree.structure(shape)
     return lambda *given: jax.tree.unflatten(structure, future.result()(*given))
 
@@ -77,5 +95,28 @@ def _compile(closed: Any, options: dict[str, Any] | None, x64: bool) -> Any:
         return jax.jit(core.jaxpr_as_fun(closed), compiler_options=options).lower(*closed.in_avals).compile()
 
 
-def _has_bytes(constant: Any) -> bool:
-    return hasattr(constant, "dtype") and not jax.dtypes.issubdtype(constant.dtype, jax.dtypes.extended)
+# ---------------------------------------------------------------- step by step
+
+
+def traced_once(f: Callable[..., Any], args: list[Any]) -> Callable[..., Any]:
+    """``f`` as its jaxpr, still run step by step, but its loops and branches jitted: compiled once, not at every call.
+
+    A function that cannot be traced, as it looks at values, comes back as it is.
+    """
+    try:
+        closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
+    except jax.errors.JAXTypeError:
+        return f
+
+    def bind(eqn: Any) -> Callable[..., list[Any]]:
+        return jax.jit(binder(eqn)) if eqn.primitive.name in LOOPS else binder(eqn)
+
+    def program() -> Program:
+        return steps_as_they_are(closed, bind)
+
+    names = {eqn.primitive.name for eqn in equations(closed.jaxpr)}
+    # What JAX compiles for a loop, and for its derivative, hangs on the identity of the function that was jitted. The
+    # text of a jaxpr does not tell custom derivatives apart.
+    keep = names & LOOPS.keys() and not any(name.startswith("custom_") for name in names)
+    found = _kept(closed, "step by step", program) if keep else program()
+    return Traced(found, closed, jax.tree.structure(shape))

@@ -1,42 +1,54 @@
-"""Which primitives, custom derivatives and constants a function computes with."""
+"""Which primitives, dtypes, custom derivatives and constants a function computes with, and how much it computes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from .jaxprs import LOOPS, closed_jaxpr, equations
 from .leaves import is_float
+from .packing import pack, unpack
+
+# Without one of these a function has no kink. Calls with a derivative of their own may hide one.
+KINKED = {"max", "min", "abs", "sign", "select_n", "clamp", "reduce_max", "reduce_min", "argmax", "argmin", "sort"}
+KINKED |= {"cummax", "cummin", "reduce_window_max", "select_and_gather_add", "floor", "ceil", "round", "top_k"}
+KINKED |= {"custom_jvp_call", "custom_vjp_call", "cond"}
 
 
-def primitives(f: Callable[..., Any], floats: list[Any]) -> set[str]:
-    """The names of the primitives in ``f``, at any depth; none where it cannot be traced."""
+def _equations(f: Callable[..., Any], arrays: Sequence[Any]) -> list[Any]:
+    """Every equation of ``f(*arrays)``, at any depth; none if it looks at values."""
     try:
-        jaxpr = jax.make_jaxpr(f)(*floats)
+        return list(equations(closed_jaxpr(f, arrays).jaxpr))
     except jax.errors.JAXTypeError:
-        return set()
-    return {eqn.primitive.name for eqn in equations(jaxpr.jaxpr)}
+        return []
 
 
-def custom_derivatives(f: Callable[..., Any], floats: list[Any]) -> list[str]:
+def has_kinks(f: Callable[..., Any], floats: Sequence[Any]) -> bool:
+    """Whether ``f`` may have kinks."""
+    return any(eqn.primitive.name in KINKED for eqn in _equations(f, floats))
+
+
+def has_while(f: Callable[..., Any], floats: Sequence[Any]) -> bool:
+    """Whether ``f`` holds a ``while`` loop."""
+    return any(eqn.primitive.name == "while" for eqn in _equations(f, floats))
+
+
+def custom_derivatives(f: Callable[..., Any], floats: Sequence[Any]) -> list[str]:
     """The names of the functions with a ``custom_jvp`` or ``custom_vjp`` of their own that ``f`` calls."""
-    found: list[str] = []
-    try:
-        jaxpr = jax.make_jaxpr(f)(*floats).jaxpr
-    except jax.errors.JAXTypeError:  # it looks at values
-        return found
-    for eqn in equations(jaxpr):
-        if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
-            found.append(str(getattr(eqn.params["call_jaxpr"].jaxpr.debug_info, "func_name", "a custom derivative")))
-    return list(dict.fromkeys(found))
+    calls = [eqn for eqn in _equations(f, floats) if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call")]
+    infos = [eqn.params["call_jaxpr"].jaxpr.debug_info for eqn in calls]
+    return list(dict.fromkeys(str(getattr(info, "func_name", "a custom derivative")) for info in infos))
 
 
-def rounded_constants(f: Callable[..., Any], floats: list[Any]) -> list[float]:
+def rounded_constants(f: Callable[..., Any], floats: Sequence[Any]) -> list[float]:
     """Numbers that ``f`` computes with which are those of float32, but for short ones: 0.10000000149011612, not 0.5."""
     try:
-        closed = jax.make_jaxpr(f)(*floats)
+        closed = closed_jaxpr(f, floats)
     except jax.errors.JAXTypeError:  # it looks at values
         return []
     literals = [v.val for eqn in equations(closed.jaxpr) for v in eqn.invars if hasattr(v, "val")]
@@ -44,13 +56,27 @@ def rounded_constants(f: Callable[..., Any], floats: list[Any]) -> list[float]:
     return [n for n in numbers if float(np.float32(n)) == n and len(repr(n)) > 12]
 
 
-def equations(jaxpr: Any) -> Iterator[Any]:
-    """Every equation of a jaxpr, at any depth."""
-    left = [jaxpr]
-    while left:
-        for eqn in left.pop().eqns:
-            yield eqn
-            inner = [
-                part for value in eqn.params.values() for part in (value if isinstance(value, tuple) else (value,))
-            ]
-            left += [getattr(part, "jaxpr", part) for part in inner if hasattr(getattr(part, "jaxpr", part), "eqns")]
+def casts_down(f: Callable[..., Any], *args: Any) -> bool:
+    """Whether ``f`` of float64 computes with narrower floats; False if it cannot be traced.
+
+    Library functions may do as they like: their equations are not looked at.
+    """
+    packed = pack(args)
+    try:
+        jaxpr = jax.make_jaxpr(lambda *arrays: f(*unpack(packed.form, arrays)))(*packed.arrays).jaxpr
+    except (Exception, SystemExit):  # who runs it says it better
+        return False
+    types = [v.aval for eqn in equations(jaxpr, within=LOOPS) for v in eqn.outvars]
+    return any(is_float(aval) and aval.dtype != jnp.float64 for aval in types)
+
+
+def float_dtypes(f: Callable[..., Any], arrays: Sequence[Any]) -> set[Any]:
+    """The floating dtypes of all that ``f`` computes with. Raises JAXTypeError if it looks at values."""
+    every = equations(closed_jaxpr(f, arrays).jaxpr)
+    return {v.aval.dtype for eqn in every for v in (*eqn.invars, *eqn.outvars) if is_float(v.aval)}
+
+
+def amount(f: Callable[..., Any], arrays: Sequence[Any]) -> tuple[int, int]:
+    """The number of equations in ``f``, and of elements in their results. Raises JAXTypeError if it looks at values."""
+    every = list(equations(closed_jaxpr(f, arrays).jaxpr))
+    return len(every), sum(math.prod(v.aval.shape) for eqn in every for v in eqn.outvars)

@@ -1,26 +1,26 @@
-"""A jaxpr as a flat list of steps, each with the line that wrote it. The one module that touches jaxprs.
+"""A jaxpr as a flat list of steps, each with the line that wrote it, and the one walker that runs such a program.
 
-Calls are inlined; the bodies of scan and cond are programs of their own; whatever else is not known is one step.
+Calls are inlined; the bodies of loops and branches are programs of their own; any other primitive is one step. Hooks
+change what the walker does on the way.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import linecache
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.extend import core
-
-from .widening import scan_counts
 
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr"}
 # Custom derivatives are looked into only where that leaves the derivative as it is: the caller says.
 CUSTOM = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
+LOOPS = {"scan": ("jaxpr",), "while": ("cond_jaxpr", "body_jaxpr"), "cond": ("branches",)}  # and branches
 
 
 class Line(NamedTuple):
@@ -33,7 +33,10 @@ class Line(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One equation: values are numbers, unlike those of any other program of the same forward."""
+    """One equation: values are numbers, unlike those of any other program of the same forward.
+
+    ``traceback`` is JAX's own note of where it was written.
+    """
 
     primitive: str
     ins: tuple[int, ...]
@@ -42,95 +45,84 @@ class Step(NamedTuple):
     line: Line
     bind: Callable[..., list[Any]]
     bodies: tuple[Program, ...] = ()
+    traceback: Any = None
 
 
 class Program(NamedTuple):
+    """A function as steps. ``types`` holds the type of every value, those of the bodies included."""
+
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     constants: dict[int, Any]
     steps: list[Step]
     types: dict[int, jax.ShapeDtypeStruct]
-    """Of every value, those of the bodies included."""
 
     def is_float(self, value: int) -> bool:
         return bool(jnp.issubdtype(self.types[value].dtype, jnp.floating))
 
 
-def traced_once(f: Callable[..., Any], args: list[Any]) -> Callable[..., Any]:
-    """``f`` as its jaxpr, still run op by op: a loop or branch inside is then compiled once, and not at every call.
-
-    A function that cannot be traced, as it looks at values, comes back as it is.
-    """
-    try:
-        closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
-    except jax.errors.JAXTypeError:
-        return f
-    return Traced(_seen_before(_ByStep(closed)), closed, jax.tree.structure(shape))
-
-
-class _ByStep:
-    """A jaxpr run op by op, its loops and branches each jitted: their derivatives too are compiled once then."""
-
-    def __init__(self, closed: Any):
-        self.closed = closed
-        self.steps = [
-            jax.jit(_binder(eqn)) if eqn.primitive.name in ("scan", "while", "cond") else _binder(eqn)
-            for eqn in closed.jaxpr.eqns
-        ]
-
-    def __call__(self, *values: Any) -> list[Any]:
-        jaxpr, consts = self.closed.jaxpr, self.closed.consts
-        env: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *values), strict=True))
-
-        def value(atom: Any) -> Any:
-            return atom.val if isinstance(atom, core.Literal) else env[atom]
-
-        for eqn, step in zip(jaxpr.eqns, self.steps, strict=True):
-            env.update(zip(eqn.outvars, step(*map(value, eqn.invars)), strict=True))
-        return [value(atom) for atom in jaxpr.outvars]
-
-
 class Traced:
-    """A traced function: called, it runs; its jaxpr has the lines that wrote it."""
+    """A traced function: called, it runs step by step; its jaxpr has the lines that wrote it."""
 
-    def __init__(self, run: _ByStep, closed: Any, structure: Any):
-        self.run, self.closed, self.structure = run, closed, structure
+    def __init__(self, program: Program, closed: Any, structure: Any):
+        self.program, self.closed, self.structure = program, closed, structure
 
     def __call__(self, *values: Any) -> Any:
-        return jax.tree.unflatten(self.structure, self.run(*values))
+        return jax.tree.unflatten(self.structure, evaluate(self.program, values))
 
 
-_KEPT: dict[Hashable, _ByStep] = {}  # the last few, the newest last
+# ---------------------------------------------------------------- from a jaxpr to a program
 
 
-def _seen_before(run: _ByStep) -> _ByStep:
-    """The same of an earlier trace, if there is one: what JAX has compiled for its loops hangs on its identity.
-
-    Custom derivatives are functions that a jaxpr's text does not tell apart.
-    """
-    closed, text = run.closed, str(run.closed.jaxpr)
-    if "custom_" in text or "callback" in text:
-        return run
-    try:
-        constants = tuple((np.shape(c), np.asarray(c).dtype.str, np.asarray(c).tobytes()) for c in closed.consts)
-    except TypeError:  # random keys
-        return run
-    key = text, constants
-    run = _KEPT[key] = _KEPT.pop(key, run)
-    if len(_KEPT) > 16:
-        _KEPT.pop(next(iter(_KEPT)))
-    return run
+def closed_jaxpr(f: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """The jaxpr of ``f(*args)``. Raises JAXTypeError if ``f`` looks at values."""
+    return f.closed if isinstance(f, Traced) else jax.make_jaxpr(f)(*args)
 
 
 def program_of(f: Callable[..., Any], floats: Sequence[Any], file: str | None, inline_custom: bool) -> Program:
     """``f(*floats)`` as a program whose outputs are the leaves of the result; lines are those of ``file``."""
-    closed = f.closed if isinstance(f, Traced) else jax.make_jaxpr(f)(*floats)
-    return _Flattening(file, CALLS | CUSTOM if inline_custom else CALLS).program(closed.jaxpr, closed.consts)
+    closed = closed_jaxpr(f, floats)
+    calls = CALLS | CUSTOM if inline_custom else CALLS
+    return _Flattening(calls, ("scan", "cond"), file).program(closed.jaxpr, closed.consts)
+
+
+def steps_as_they_are(closed: Any, bind: Callable[[Any], Callable[..., list[Any]]]) -> Program:
+    """A jaxpr as a program with nothing inlined, in which ``bind`` says how an equation is run. It has no lines."""
+    return _Flattening({}, (), bind=bind).program(closed.jaxpr, closed.consts)
+
+
+def steps_throughout(closed: Any) -> Program:
+    """A jaxpr as a program with every call inlined, and every loop and branch opened. It has no lines."""
+    return _Flattening(None, LOOPS).program(closed.jaxpr, closed.consts)
+
+
+def binder(eqn: Any) -> Callable[..., list[Any]]:
+    """Runs an equation on values, perhaps with other parameters."""
+
+    def bind(*values, params=eqn.params):
+        outs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(params))
+        return list(outs) if eqn.primitive.multiple_results else [outs]
+
+    return bind
+
+
+NO_LINES = object()
+NOWHERE = Line(None, None, None, None)
 
 
 class _Flattening:
-    def __init__(self, file: str | None, calls: dict[str, str]):
-        self.file, self.calls = file, calls
+    """``calls``: the primitives to inline, each with the parameter that holds its jaxpr (None: whatever holds one).
+    ``opened``: the loops and branches whose bodies become programs. ``file``: if given, steps have their lines.
+    """
+
+    def __init__(
+        self,
+        calls: dict[str, str] | None,
+        opened: Collection[str],
+        file: Any = NO_LINES,
+        bind: Callable[[Any], Callable[..., list[Any]]] = binder,
+    ):
+        self.calls, self.opened, self.file, self.bind = calls, opened, file, bind
         self.numbers, self.types = itertools.count(), dict[int, jax.ShapeDtypeStruct]()
 
     def program(self, jaxpr, consts, called_from: Line | None = None) -> Program:
@@ -162,24 +154,35 @@ class _Flattening:
             inside = called_from and called_from._replace(place=(called_from.place, nth))
             name, line = eqn.primitive.name, inside or self.line(eqn)
             ins = tuple(number(atom) for atom in eqn.invars)
-            if name in self.calls:
-                inner, consts_inside = _opened(eqn.params[self.calls[name]])
+            if (called := self.called(eqn)) is not None:
+                inner, consts_inside = _opened(called)
                 # a library's own function is traced once for all its callers: the line within is that of the first
                 outside = line if self.is_library(inner) else inside
                 outs = self.inline(inner, consts_inside, ins, constants, steps, outside)
             else:
                 outs = [self.new(v.aval) for v in eqn.outvars]
-                bodies = [eqn.params["jaxpr"]] if name == "scan" else eqn.params["branches"] if name == "cond" else []
-                bodies = tuple(self.program(*_opened(body), inside) for body in bodies)
-                steps.append(Step(name, ins, tuple(outs), eqn.params, line, _binder(eqn), bodies))
+                held = _bodies(eqn) if name in self.opened else []
+                bodies = tuple(self.program(*_opened(body), inside) for body in held)
+                traceback = eqn.source_info.traceback
+                steps.append(Step(name, ins, tuple(outs), eqn.params, line, self.bind(eqn), bodies, traceback))
             known.update(zip(eqn.outvars, outs, strict=True))
         return [number(atom) for atom in jaxpr.outvars]
+
+    def called(self, eqn) -> Any:
+        """The jaxpr that an equation calls, if it is one to inline."""
+        if self.calls is not None:
+            return eqn.params[self.calls[eqn.primitive.name]] if eqn.primitive.name in self.calls else None
+        if eqn.primitive.name in LOOPS:
+            return None
+        return next((eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params), None)
 
     def is_library(self, jaxpr) -> bool:
         file = getattr(getattr(jaxpr, "debug_info", None), "func_filename", None)
         return file is not None and file != self.file and "/jax/" in file
 
     def line(self, eqn) -> Line:
+        if self.file is NO_LINES:
+            return NOWHERE
         traceback = eqn.source_info.traceback
         frames = getattr(traceback, "frames", None) or []
         own = [i for i, f in enumerate(frames) if f.file_name == self.file]
@@ -197,50 +200,94 @@ def _opened(jaxpr) -> tuple[Any, Sequence[Any]]:
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
 
 
-def _binder(eqn) -> Callable[..., list[Any]]:
-    def bind(*values):
-        outs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
-        return list(outs) if eqn.primitive.multiple_results else [outs]
+def _bodies(eqn) -> list[Any]:
+    """The jaxprs of a loop or branch."""
+    held = [eqn.params[key] for key in LOOPS.get(eqn.primitive.name, ())]
+    return list(held[0]) if eqn.primitive.name == "cond" else held
 
-    return bind
+
+def equations(jaxpr: Any, within: Collection[str] | None = None) -> Iterator[Any]:
+    """Every equation of a jaxpr, at any depth; ``within``: only in the bodies of these loops and branches."""
+    left = [jaxpr]
+    while left:
+        for eqn in left.pop().eqns:
+            yield eqn
+            if within is not None:
+                left += [body.jaxpr for body in _bodies(eqn) if eqn.primitive.name in within]
+                continue
+            held = [part for value in eqn.params.values() for part in (value if isinstance(value, tuple) else (value,))]
+            left += [getattr(part, "jaxpr", part) for part in held if hasattr(getattr(part, "jaxpr", part), "eqns")]
+
+
+# ---------------------------------------------------------------- the walker
 
 
 class Hooks(NamedTuple):
-    """What is done on the way: to an operand (step, value's number, value, turn), and to a result (number, env)."""
+    """What the walker does on the way, if it is to do more than to run every step.
 
-    operand: Callable[[Step, int, Any, Any], Any] = lambda step, number, value, turn: value
-    result: Callable[[int, dict[int, Any]], Any] = lambda number, env: env[number]
+    ``operand(step, number, value, turn)``: the value to use for a floating operand.
+    ``result(number, env)``: the value to keep for a result, by its number; ``env`` holds all values so far.
+    ``step(step, values, perform)``: the results of a step; ``perform(values)`` gives those of the walker.
+    ``constant(value)``: the value to use for a constant.
+    """
+
+    operand: Callable[[Step, int, Any, Any], Any] | None = None
+    result: Callable[[int, dict[int, Any]], Any] | None = None
+    step: Callable[[Step, list[Any], Callable[[list[Any]], list[Any]]], list[Any]] | None = None
+    constant: Callable[[Any], Any] | None = None
 
 
-def evaluate(program: Program, args: Sequence[Any], hooks: Hooks, turn: Any = None) -> list[Any]:
+NO_HOOKS = Hooks()
+
+
+def evaluate(program: Program, args: Sequence[Any], hooks: Hooks = NO_HOOKS, turn: Any = None) -> list[Any]:
     """The program on ``args``. ``turn`` is (whether it is the first, whether the last) of the loop around it."""
-    env: dict[int, Any] = program.constants | dict(zip(program.inputs, args, strict=True))
+    constants = program.constants
+    if hooks.constant:
+        constants = {n: hooks.constant(value) for n, value in constants.items()}
+    env: dict[int, Any] = constants | dict(zip(program.inputs, args, strict=True))
     for step in program.steps:
-        passed = {
-            n: hooks.operand(step, n, env[n], turn) if program.is_float(n) and n not in program.constants else env[n]
-            for n in step.ins
-        }
-        values = [passed[n] for n in step.ins]
-        if step.primitive == "scan":
-            outs = _scan(step, values, hooks)
-        elif step.primitive == "cond":
-            branches = [lambda *ops, body=body: evaluate(body, ops, hooks, turn) for body in step.bodies]
-            outs = lax.switch(values[0], branches, *values[1:])
-        else:
-            outs = step.bind(*values)
+        values = [env[n] for n in step.ins]
+        if hooks.operand:
+            passed = {
+                n: hooks.operand(step, n, env[n], turn)
+                for n in step.ins
+                if program.is_float(n) and n not in program.constants
+            }
+            values = [passed.get(n, env[n]) for n in step.ins]
+        perform = functools.partial(_perform, step, hooks, turn)
+        outs = hooks.step(step, values, perform) if hooks.step else perform(values)
         env.update(zip(step.outs, outs, strict=True))
-        for n in step.outs:
-            env[n] = hooks.result(n, env)
+        if hooks.result:
+            for n in step.outs:
+                env[n] = hooks.result(n, env)
     return [env[n] for n in program.outputs]
 
 
+def _perform(step: Step, hooks: Hooks, turn: Any, values: list[Any]) -> list[Any]:
+    if not step.bodies:
+        return step.bind(*values)
+    if step.primitive == "scan":
+        return _scan(step, values, hooks)
+    if step.primitive == "while":
+        return _while(step, values, hooks)
+    branches = [lambda *ops, body=body: evaluate(body, ops, hooks, turn) for body in step.bodies]
+    return lax.switch(values[0], branches, *values[1:])
+
+
 def counts(step: Step) -> tuple[int, int]:
-    """``scan_counts`` of a step that is a scan."""
+    """How many operands of a scan are the same in every turn, and how many are carried from turn to turn.
+
+    Told by the axis more that a scanned operand has outside than inside: the names of the counts differ by version.
+    """
     (body,) = step.bodies
-    ins, outs, body_ins, body_outs = (
-        [body.types[n] for n in side] for side in (step.ins, step.outs, body.inputs, body.outputs)
-    )
-    return scan_counts(ins, outs, body_ins, body_outs)
+
+    def same_rank(outside: Sequence[int], inside: Sequence[int]) -> int:
+        pairs = zip(outside, inside, strict=True)
+        return sum(len(body.types[o].shape) == len(body.types[i].shape) for o, i in pairs)
+
+    carried = same_rank(step.outs, body.outputs)
+    return same_rank(step.ins, body.inputs) - carried, carried
 
 
 def _scan(step: Step, values: list[Any], hooks: Hooks) -> list[Any]:
@@ -249,7 +296,8 @@ def _scan(step: Step, values: list[Any], hooks: Hooks) -> list[Any]:
     fixed, carried = counts(step)
     consts, carry, xs = values[:fixed], values[fixed : fixed + carried], values[fixed + carried :]
     length = step.params["length"]
-    turns = (jnp.arange(length) == 0, jnp.arange(length) == length - 1)
+    # which turn it is matters to operands alone
+    turns = (jnp.arange(length) == 0, jnp.arange(length) == length - 1) if hooks.operand else None
 
     def turn(carry, row):
         x, at = row
@@ -258,3 +306,31 @@ def _scan(step: Step, values: list[Any], hooks: Hooks) -> list[Any]:
 
     carry, ys = lax.scan(turn, list(carry), (list(xs), turns), length=length, reverse=step.params["reverse"])
     return [*carry, *ys]
+
+
+def _while(step: Step, values: list[Any], hooks: Hooks) -> list[Any]:
+    condition, body = step.bodies
+    first = step.params["cond_nconsts"]
+    second = first + step.params["body_nconsts"]
+    return lax.while_loop(
+        lambda carry: evaluate(condition, [*values[:first], *carry], hooks)[0],
+        lambda carry: evaluate(body, [*values[first:second], *carry], hooks),
+        values[second:],
+    )
+
+
+def with_stops_held(f: Callable[..., Any], floats: list[Any]) -> Callable[..., Any] | None:
+    """``f`` with what ``stop_gradient`` hides held as it is here: the function that autodiff differentiates.
+
+    None if it hides nothing, or only inside a loop.
+    """
+    if not isinstance(f, Traced):
+        return None
+    program = program_of(f, floats, None, inline_custom=True)
+    stopped = {value for step in program.steps if step.primitive == "stop_gradient" for value in step.outs}
+    if not stopped:
+        return None
+    here: dict[int, Any] = {}
+    evaluate(program, floats, Hooks(result=lambda value, env: here.setdefault(value, env[value])))
+    held = Hooks(result=lambda value, env: here[value] if value in stopped else env[value])
+    return lambda *moved: jax.tree.unflatten(f.structure, evaluate(program, moved, held))

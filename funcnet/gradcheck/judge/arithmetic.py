@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..engine.compiling import start
-from ..engine.inspection import equations
+from ..engine.inspection import amount, float_dtypes
 from ..engine.leaves import cast, first_line, is_float
 from ..engine.packing import Packed, pack
 from ..report import Finding
@@ -268,9 +268,7 @@ def _disagreements(
 
 def _coarsest(case: _Case) -> float:
     """The largest rounding unit of the dtypes that forward and backward compute in: they may choose their own."""
-    found = equations(jax.make_jaxpr(case.run)(*case.packed.arrays).jaxpr)
-    dtypes = {v.aval.dtype for eqn in found for v in (*eqn.invars, *eqn.outvars) if is_float(v.aval)}
-    return max(float(jnp.finfo(dtype).eps) for dtype in dtypes)
+    return max(float(jnp.finfo(dtype).eps) for dtype in float_dtypes(case.run, case.packed.arrays))
 
 
 def _same(a: np.ndarray, b: np.ndarray, allowed: float) -> bool:
@@ -303,7 +301,7 @@ def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> 
     trace; or the forward does not take so many."""
 
     def written(rows: int) -> int:
-        return len(_equations(subject, _cut(draw, rows), dtype))
+        return _amount(subject, _cut(draw, rows), dtype)[0]
 
     try:
         few = written(8)
@@ -312,15 +310,15 @@ def too_large(subject: Subject, draw: Draw, dtype: Any, most: int = 1 << 25) -> 
         y = shape_of_y(subject, cast(draw.args, dtype))  # first, as a cotangent of that size would be drawn
         if sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(y)) > most:
             return True
-        return sum(math.prod(v.aval.shape) for eqn in _equations(subject, draw, dtype) for v in eqn.outvars) > most
+        return _amount(subject, draw, dtype)[1] > most
     except Exception:
         return True
 
 
-def _equations(subject: Subject, draw: Draw, dtype: Any) -> list[Any]:
+def _amount(subject: Subject, draw: Draw, dtype: Any) -> tuple[int, int]:
     with _as_users_have_it(dtype):
         case = _case(subject, draw, dtype)
-        return list(equations(jax.make_jaxpr(case.run)(*case.packed.arrays).jaxpr))
+        return amount(case.run, case.packed.arrays)
 
 
 def _cut(draw: Draw, rows: int) -> Draw:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..engine.compiling import compiled
-from ..engine.inspection import primitives
+from ..engine.inspection import has_kinks, has_while
 from ..engine.leaves import all_finite, cast, floats_of, is_float
 from ..engine.packing import pack
 from ..report import Finding
@@ -23,10 +23,6 @@ from .probe import Probe, allowed_error, truth
 
 STEP = 1e-10  # aside of a kink: closer than any other scale of a function, and far from rounding
 TOLERANCE = 1e-4  # of the largest entry: the mathematics beside kinks is judged elsewhere, and far more strictly
-# Without one of these a function has no kink. Calls with a derivative of their own may hide one.
-KINKED = {"max", "min", "abs", "sign", "select_n", "clamp", "reduce_max", "reduce_min", "argmax", "argmin", "sort"}
-KINKED |= {"cummax", "cummin", "reduce_window_max", "select_and_gather_add", "floor", "ceil", "round", "top_k"}
-KINKED |= {"custom_jvp_call", "custom_vjp_call", "cond"}
 
 
 class Hull(NamedTuple):
@@ -148,10 +144,10 @@ def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[li
 
     The leaves in ``but`` are zero by cancellation, and not looked at.
     """
-    used = primitives(*reference.of_floats(subject.primal, draw.args))
-    if "while" in used:  # it may go on for ever outside its domain
+    f, floats = reference.of_floats(subject.primal, draw.args)
+    if has_while(f, floats):  # it may go on for ever outside its domain
         return [], []
-    kinked = bool(used & KINKED)
+    kinked = has_kinks(f, floats)
     notes: list[str] = []
     programs: dict[Any, Any] = {}
     for kind, make in VARIANTS.items():

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..engine.compiling import compiled
-from ..engine.jaxprs import Hooks, Traced, evaluate, program_of, traced_once
+from ..engine.compiling import compiled, traced_once
+from ..engine.jaxprs import with_stops_held
 from ..engine.leaves import first_line, is_float
 from ..tolerances import AT_ONCE, EPS
 from ..trial.subject import InputError
@@ -115,23 +115,6 @@ def _at_once(pulled: Callable[..., list[Any]], points: list[list[np.ndarray]]) -
         return None
     found = jax.tree.map(np.asarray, found)
     return [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(len(points))]
-
-
-def with_stops_held(f: Callable[..., Any], floats: list[Any]) -> Callable[..., Any] | None:
-    """``f`` with what ``stop_gradient`` hides held as it is here: the function that autodiff differentiates.
-
-    None where it hides nothing, or only inside a loop.
-    """
-    if not isinstance(f, Traced):
-        return None
-    program = program_of(f, floats, None, inline_custom=True)
-    stopped = {value for step in program.steps if step.primitive == "stop_gradient" for value in step.outs}
-    if not stopped:
-        return None
-    here: dict[int, Any] = {}
-    evaluate(program, floats, Hooks(result=lambda value, env: here.setdefault(value, env[value])))
-    kept = Hooks(result=lambda value, env: here[value] if value in stopped else env[value])
-    return lambda *moved: jax.tree.unflatten(f.structure, evaluate(program, moved, kept))
 
 
 class Audit(NamedTuple):
