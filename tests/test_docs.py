@@ -1,4 +1,4 @@
-"""The pages in docs/: their Python runs as printed, from top to bottom, and their links lead somewhere."""
+"""The pages in docs/: their Python runs from top to bottom. And every link of every page leads somewhere."""
 
 import re
 import runpy
@@ -23,7 +23,11 @@ def test_examples_run(page, tmp_path, monkeypatch):
         runpy.run_path("example.py")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, *ROOT.glob("*.md"), *(ROOT / "funcnet").rglob("*.md")],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_links_lead_somewhere(page):
     prose = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     for link in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):

@@ -20,7 +20,6 @@ def test_example_runs(example, capsys, tmp_path, monkeypatch):
     printed = capsys.readouterr().out
     if "run" in names:
         assert names["run"].history[-1]["validation_accuracy"] > 0.9
-        assert "residual" in printed
     else:
         assert f"```text\n{printed}```" in TEXT
 
@@ -31,7 +30,5 @@ def test_quick_start_is_two_blocks_of_one_line():
     assert [(language, body.count("\n")) for language, body in blocks] == [("sh", 1), ("sh", 1)]
 
 
-def test_links_lead_somewhere():
-    prose = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
-    for link in re.findall(r"\]\(([^)]+)\)", prose):
-        assert (Path(__file__).parent.parent / link).exists(), link
+def test_it_is_short():
+    assert len(TEXT.splitlines()) <= 110
