@@ -22,8 +22,8 @@ FLOORS = {
     "gradcheck/engine": "leaves packing jaxprs inspection widening compiling",
     "gradcheck/trial": "subject settings specs draws variants",
     "gradcheck/judge": "form reference probe laws kinks doubts arithmetic adequacy",
-    "gradcheck/diagnose": "slips graph patterns paths attribution diagnose",
-    "gradcheck/diagnose/slips": "slip slopes operands",
+    "gradcheck/diagnose": "evidence graph slips axes patterns paths fits attribution diagnose",
+    "gradcheck/diagnose/slips": "slip slopes operands exchanged",
     "gradcheck/command": "discovery cli",
 }
 

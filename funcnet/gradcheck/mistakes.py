@@ -80,12 +80,14 @@ _TABLE = (
         "divide by that size once less: the forward sums here, or the mean is already in dy",
     ),
     # a path through the forward
-    Mistake("path-lost", "misses what flows through one line", "differentiate this line too, and add its term"),
-    Mistake("sign-flipped", "has the wrong sign on one line", "change the sign of this line's term"),
-    Mistake("counted-twice", "counts what flows through one line twice", "add this line's term once"),
+    Mistake(
+        "path-lost", "misses the gradient that flows through this line", "differentiate this line too, and add its term"
+    ),
+    Mistake("sign-flipped", "has the wrong sign on the path through this line", "change the sign of this line's term"),
+    Mistake("counted-twice", "counts the gradient through this line twice", "add this line's term once"),
     Mistake(
         "wrong-scale",
-        "is off by a constant factor on one line",
+        "is off by a constant factor on the path through this line",
         "divide this line's term by the factor; look for a constant that was forgotten or used twice",
     ),
     Mistake(

@@ -34,6 +34,14 @@ AT_ONCE = 2**20  # elements in all: above, compiling the movement of the referen
 
 # ---------------------------------------------------------------- the diagnosis
 
+EQUAL = 1e-9  # of the largest entry: two arrays, or two factors, are the same
+APART = 1e-7  # of the largest entry: a slip must move a leaf by more
+FIT, FIT_ROUNDING = 1e-10, 256  # a path explains the error if less is left: of the error, and in roundings of the ref
+NOTHING = 1e-12  # of the reference: a path that carries less carries nothing
+FACTOR, LITERAL = 1e-7, 1e-6  # a fitted factor is a simple one, or the size of an axis; or a constant of the source
+FOLLOWS = 1e-8  # of the largest entry: a factor follows an axis to other sizes
+NEARLY_ONE = 1e-2  # the ratio that another epsilon or divisor makes is no farther from 1
+RATE_STEP, RATE = 1e-4, 1e-7  # a step along a gradient, and how well the VJP at updated weights must then fit
 JITTER = 0.03  # of each input: a coincidence at one point does not survive at another nearby
 
 # ---------------------------------------------------------------- seeds, each beside that of the draw

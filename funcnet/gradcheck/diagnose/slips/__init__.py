@@ -1,1 +1,1 @@
-"""Wrong local derivatives that people write."""
+"""Slips: the wrong local derivatives that people write."""

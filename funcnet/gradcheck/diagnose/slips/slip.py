@@ -1,4 +1,4 @@
-"""What a wrong local derivative is: a value whose tangent is the wrong one, to stand in for a value of the forward."""
+"""What a slip is: a wrong local derivative of one value of the forward, as the derivative of something else."""
 
 from __future__ import annotations
 
@@ -19,33 +19,28 @@ SMOOTH = frozenset({
     "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "erf_inv", "integer_pow", "pow", "square",
     "abs",
 })
-MASKS = frozenset({"max", "min", "select_n", "clamp"})
-ELEMENTWISE = SMOOTH | MASKS | {
-    "add", "add_any", "sub", "mul", "div", "neg", "sign", "copy", "convert_element_type",
+ELEMENTWISE = SMOOTH | {
+    "max", "min", "select_n", "clamp", "add", "add_any", "sub", "mul", "div", "neg", "sign", "copy",
+    "convert_element_type",
 }
 # fmt: on
 
 
-class WrongRule(NamedTuple):
-    """``surrogate(env)`` has the wrong tangent for the value of number ``value``.
+class Slip(NamedTuple):
+    """The gradient of the value of number ``value`` is exchanged for that of ``stand_in(env)``.
 
-    ``env`` holds all values of the forward, those that are computed later as constants; of a loop's body only those
-    before. Where the wrong tangent is that of the value ``start``, times a slope, ``slope(env)`` is that.
+    ``env`` holds all values of the forward, the later ones as constants; inside a loop only the earlier ones.
+    If the stand-in is the value ``start`` times a slope, ``slope(env)`` is given in its place.
+    An empty ``text`` leaves the words to the table of mistakes.
     """
 
     mistake: str
-    text: str
     value: int
     line: Line
-    of: Callable[[Env], Any] | None = None
+    text: str = ""
+    stand_in: Callable[[Env], Any] | None = None
     start: int = -1
     slope: Callable[[Env], Any] | None = None
-
-    def surrogate(self, env: Env) -> Any:
-        if self.slope is None:
-            assert self.of is not None
-            return self.of(env)
-        return self.slope(env) * env[self.start]
 
 
 def differentiable(step: Step, program: Program) -> list[int]:
@@ -53,11 +48,17 @@ def differentiable(step: Step, program: Program) -> list[int]:
     return [j for j, n in enumerate(step.ins) if program.is_float(n) and n not in program.constants]
 
 
-def others_kept(step: Step, env: Env, position: int) -> Any:
-    """The step with nothing flowing to the operand at ``position``."""
+def without(step: Step, env: Env, position: int) -> Any:
+    """The step with no gradient to the operand at ``position``."""
     return step.bind(*(stopped(env[n]) if j == position else env[n] for j, n in enumerate(step.ins)))[0]
 
 
-def finite(slope: Any) -> Any:
-    """A rule that is not switched on must not make NaN of a score of −∞."""
+def by_one(step: Step, env: Env, position: int, other: Any = None) -> Any:
+    """The step with a gradient to the operand at ``position`` alone; ``other`` stands in for the other operand."""
+    others = [stopped(env[n]) if other is None else other for n in step.ins]
+    return step.bind(*(env[n] if j == position else others[j] for j, n in enumerate(step.ins)))[0]
+
+
+def finite_or_zero(slope: Any) -> Any:
+    """Zeros for NaN and infinity: a slip that is not switched on must not make NaN of a score of −∞."""
     return jnp.where(jnp.isfinite(slope), slope, 0.0)

@@ -1,8 +1,7 @@
-"""Wrong slopes: of one elementwise function, of one that is written out over several lines, of a whole Jacobian."""
+"""Slips in a slope: of one elementwise function, of one written out over several lines, of a whole Jacobian."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,14 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from ...engine.jaxprs import Hooks, Program, Step, evaluate
-from .slip import ELEMENTWISE, SMOOTH, Env, WrongRule, differentiable, finite, stopped
+from .slip import ELEMENTWISE, SMOOTH, Env, Slip, differentiable, finite_or_zero, stopped
 
 REACH = 16  # steps of an elementwise function that is written out: a gelu has ten
-NEAREST = 40  # pairs of lines, one's result being a factor of the other's gradient
+NEAREST = 40  # pairs of lines, the result of one being a factor of the other's gradient
 LARGEST_JACOBIAN = 400  # entries of a value whose Jacobian is written out for its diagonal
 
-
-# A slope written in terms of the output, y(1 − y) for the sigmoid, as somebody may have given the input to it.
+# A slope written in terms of the output, such as y(1 − y) for the sigmoid, to which the input may have been given.
 AT_OUTPUT: dict[str, list[Callable[[Any], Any]]] = {
     "tanh": [lambda y: 1 - y * y],
     "logistic": [lambda y: y * (1 - y)],
@@ -27,7 +25,7 @@ AT_OUTPUT: dict[str, list[Callable[[Any], Any]]] = {
     "sqrt": [lambda y: 0.5 / y],
     "rsqrt": [lambda y: -0.5 * y**3],
 }
-# The same with a part of the slope left out, or its sign wrong.
+# The same with a part of the slope left out, or with its sign wrong.
 PARTS: dict[str, list[tuple[str, Callable[[Any], Any]]]] = {
     "tanh": [
         ("missing-factor", lambda y: 1 - y),
@@ -39,68 +37,60 @@ PARTS: dict[str, list[tuple[str, Callable[[Any], Any]]]] = {
 }
 TEXTS = {
     "missing-factor": "lacks the slope of this line, or a factor of it",
-    "derivative-at-output": "has the slope of this line at its result, where that at its operand is due",
+    "derivative-at-output": "has the slope of this line at its result; its slope at the operand is due",
     "derivative-at-input": "has a slope written for the result of this line, given its operand",
     "sign-flipped": "has a sign wrong within the slope of this line",
     "jacobian-diagonal-only": "keeps only the diagonal of the Jacobian of this line",
 }
 
 
-def slopes(step: Step, program: Program) -> Iterator[WrongRule]:
-    """One elementwise function: its slope left out, or taken at the wrong place."""
+def function_slips(step: Step, program: Program) -> Iterator[Slip]:
+    """One elementwise function: its slope is left out, or taken at the wrong place."""
     kept = differentiable(step, program)
     if step.primitive in SMOOTH and len(kept) == 1:
         yield from _wrong_slopes([step], step.ins[kept[0]], step.outs[0], program)
 
 
-def _wrong_slopes(steps: list[Step], start: int, end: int, program: Program) -> Iterator[WrongRule]:
-    line = steps[-1].line
+def _wrong_slopes(steps: list[Step], start: int, end: int, program: Program) -> Iterator[Slip]:
+    """The slopes that ``end`` as a function of ``start`` may have been given."""
     primitives = {step.primitive for step in steps}
 
-    def rule(mistake: str, slope: Callable[[Any, Any], Any]) -> WrongRule:
-        def of_both(env: Env) -> Any:
-            return finite(slope(stopped(env[start]), stopped(env[end])))
-
-        return WrongRule(mistake, TEXTS[mistake], end, line, None, start, of_both)
+    def slip(mistake: str, slope: Callable[[Env], Any]) -> Slip:
+        return Slip(mistake, end, steps[-1].line, TEXTS[mistake], None, start, lambda env: finite_or_zero(slope(env)))
 
     def at_output(env: Env) -> Any:
         y = stopped(env[end])
         _, slope = jax.jvp(_replayed(steps, start, end, env, program.types), (y,), (jnp.ones_like(y),))
-        return finite(stopped(slope))
+        return stopped(slope)
 
-    yield rule("missing-factor", lambda x, y: jnp.ones_like(y))
-    for mistake, slope in (part for name, parts in PARTS.items() if name in primitives for part in parts):
-        yield rule(mistake, functools.partial(_of_output, slope))
+    yield slip("missing-factor", lambda env: jnp.ones_like(env[end]))
+    for mistake, part in (part for name, parts in PARTS.items() if name in primitives for part in parts):
+        yield slip(mistake, lambda env, part=part: part(stopped(env[end])))  # type: ignore[misc]
     if primitives & (SMOOTH - {"abs"}):
-        yield WrongRule("derivative-at-output", TEXTS["derivative-at-output"], end, line, None, start, at_output)
-    for slope in (slope for name, slopes in AT_OUTPUT.items() if name in primitives for slope in slopes):
-        yield rule("derivative-at-input", functools.partial(_of_input, slope))
-
-
-def _of_output(slope: Callable[[Any], Any], x: Any, y: Any) -> Any:
-    return slope(y)
-
-
-def _of_input(slope: Callable[[Any], Any], x: Any, y: Any) -> Any:
-    return slope(x)
+        yield slip("derivative-at-output", at_output)
+    for slope in (slope for name, known in AT_OUTPUT.items() if name in primitives for slope in known):
+        yield slip("derivative-at-input", lambda env, slope=slope: slope(stopped(env[start])))  # type: ignore[misc]
 
 
 def _replayed(steps: list[Step], start: int, end: int, env: Env, types: dict[int, Any]) -> Callable[[Any], Any]:
-    """The value ``end`` as a function of the value ``start`` alone, all others being what they are."""
+    """The value ``end`` as a function of the value ``start`` alone; all other values are constants."""
     results = {n for step in steps for n in step.outs}
     outside = {n: stopped(env[n]) for step in steps for n in step.ins if n in env and n not in results and n != start}
     program = Program((start,), (end,), outside, steps, types)
     return lambda value: evaluate(program, [value], Hooks())[0]
 
 
-def composites(program: Program) -> Iterator[WrongRule]:
-    """Functions that are written out over several steps: from one line's result to another's of the same shape."""
+# ---------------------------------------------------------------- several lines
+
+
+def composite_slips(program: Program) -> Iterator[Slip]:
+    """Functions that are written out over several steps, from one line's result to another's of the same shape."""
     made_by = {n: step for step in program.steps for n in step.outs}
     ends = _results_of_lines(program)
     for end in ends:
         for start, steps in _ways_back(end, {*program.inputs, *ends}, made_by, program):
             if len(steps) < 2:
-                continue  # a single step has been seen to
+                continue  # function_slips has seen to it
             if all(step.primitive in ELEMENTWISE for step in steps):
                 if any(step.primitive in SMOOTH for step in steps):
                     yield from _wrong_slopes(steps, start, end, program)
@@ -108,43 +98,8 @@ def composites(program: Program) -> Iterator[WrongRule]:
                 yield _diagonal(steps, start, end, program)
 
 
-def by_values(program: Program) -> list[WrongRule]:
-    """The gradient of one line's result, divided or multiplied by another's that fits its shape: the y in front of
-    softmax's bracket, the norm that all is divided by."""
-    named = _results_of_lines(program)
-    lines = {n: step.line for step in program.steps for n in step.outs}
-    pairs = [(1 + abs(i - j), v, w) for i, v in enumerate(named) for j, w in enumerate(named) if v != w]
-    for step in program.steps:  # what a line multiplies or divides by, though it has no name
-        if step.primitive in ("mul", "div"):
-            pairs += [(0, v, w) for v in named if lines[v] == step.line for w in step.ins if w in lines and w != v]
-    moving = set(program.inputs)  # a constant, such as a one-hot of the labels, is no factor of a derivative
-    for step in program.steps:
-        moving |= set(step.outs) if moving & set(step.ins) else set()
-    pairs = [
-        (far, v, w) for far, v, w in pairs if w in moving and _fits(program.types[w].shape, program.types[v].shape)
-    ]
-    rules = []
-    for _, v, w in sorted(set(pairs))[:NEAREST]:
-        for power in (-1, 1):
-
-            def slope(env: Env, w: int = w, power: int = power) -> Any:
-                return finite(stopped(env[w]) ** power)
-
-            text = (
-                "is too large or too small by the value of this line" if power > 0 else "lacks the factor of this line"
-            )
-            rules.append(WrongRule("missing-factor", text, v, lines[w], None, v, slope))
-    return rules
-
-
-def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
-    """Whether an array of more than one element can be broadcast to the other's shape, and has its rank."""
-    sizes = list(zip(shape, into, strict=False))
-    return len(shape) == len(into) and math.prod(shape) > 1 and all(a in (1, b) for a, b in sizes)
-
-
 def _results_of_lines(program: Program) -> list[int]:
-    """The last float value of each line, and the outputs: what a person who derives by hand has a name for."""
+    """The last float value of each line, and the outputs: a derivation by hand has names for these."""
     made = [(step.line[:2], n) for step in program.steps for n in step.outs if program.is_float(n)]
     return list(dict.fromkeys(dict(made).values()))
 
@@ -152,42 +107,80 @@ def _results_of_lines(program: Program) -> list[int]:
 def _ways_back(
     end: int, starts: set[int], made_by: dict[int, Step], program: Program
 ) -> Iterator[tuple[int, list[Step]]]:
-    """Every named value of the same shape that leads to ``end``, and the steps between, in program order."""
-    order = {n: i for i, n in enumerate(made_by)}
-    ancestors: list[Step] = []
-    front = [end]
-    seen: set[int] = set()
-    while front and len(ancestors) < REACH:
-        number = max(front, key=lambda n: order.get(n, -1))
-        front.remove(number)
-        step = made_by.get(number)
-        if step is None or id(step) in seen:
-            continue
-        seen.add(id(step))
-        ancestors.append(step)
-        for n in step.ins:
-            if program.is_float(n) and n not in program.constants:
-                front.append(n)
-        front = list(dict.fromkeys(front))
-    for start in sorted({n for step in ancestors for n in step.ins} & starts):
+    """Every value of ``starts`` with the shape of ``end`` that leads to it, and the steps between, in program order."""
+    before = _before(end, made_by, program)
+    for start in sorted({n for step in before for n in step.ins} & starts):
         if start == end or program.types[start] != program.types[end]:
             continue
         depends, steps = {start}, []
-        for step in reversed(ancestors):
+        for step in before:
             if depends & set(step.ins):
                 depends |= set(step.outs)
                 steps.append(step)
-        steps = [step for step in steps if not set(step.outs) & {start}]
         if end in depends:
             yield start, steps
 
 
-def _diagonal(steps: list[Step], start: int, end: int, program: Program) -> WrongRule:
+def _before(end: int, made_by: dict[int, Step], program: Program) -> list[Step]:
+    """The last REACH steps that lead to a value, in program order."""
+    order = {n: i for i, n in enumerate(made_by)}
+    found: dict[int, Step] = {}
+    front = {end}
+    while front and len(found) < REACH:
+        number = max(front, key=lambda n: order.get(n, -1))
+        front.remove(number)
+        if (step := made_by.get(number)) is not None and id(step) not in found:
+            found[id(step)] = step
+            front |= {n for n in step.ins if program.is_float(n) and n not in program.constants}
+    return [*found.values()][::-1]
+
+
+def _diagonal(steps: list[Step], start: int, end: int, program: Program) -> Slip:
     def slope(env: Env) -> Any:
         x = stopped(env[start])
         f = _replayed(steps, start, end, env, program.types)
         rows = jax.vmap(lambda e: jax.jvp(f, (x,), (e.reshape(x.shape),))[1].ravel())(jnp.eye(x.size, dtype=x.dtype))
-        return finite(stopped(jnp.diag(rows).reshape(x.shape)))
+        return finite_or_zero(stopped(jnp.diag(rows).reshape(x.shape)))
 
     mistake = "jacobian-diagonal-only"
-    return WrongRule(mistake, TEXTS[mistake], end, steps[-1].line, None, start, slope)
+    return Slip(mistake, end, steps[-1].line, TEXTS[mistake], None, start, slope)
+
+
+# ---------------------------------------------------------------- a line's result as a factor
+
+
+def value_slips(program: Program) -> list[Slip]:
+    """The gradient of one line's result, divided or multiplied by the result of another line that fits its shape.
+
+    Such is the y in front of softmax's bracket, or the norm that everything is divided by.
+    """
+    lines = {n: step.line for step in program.steps for n in step.outs}
+    moving = set(program.inputs)  # a constant, such as a one-hot of the labels, is no factor of a derivative
+    for step in program.steps:
+        moving |= set(step.outs) if moving & set(step.ins) else set()
+    near = {
+        (distance, v, w)
+        for distance, v, w in _pairs(program, lines)
+        if w in moving and _fits(program.types[w].shape, program.types[v].shape)
+    }
+    texts = {-1: "lacks the factor of this line", 1: "is too large or too small by the value of this line"}
+    return [
+        Slip("missing-factor", v, lines[w], text, None, v, lambda env, w=w, p=p: finite_or_zero(stopped(env[w]) ** p))  # type: ignore[misc]
+        for _, v, w in sorted(near)[:NEAREST]
+        for p, text in texts.items()
+    ]
+
+
+def _pairs(program: Program, lines: dict[int, Any]) -> Iterator[tuple[int, int, int]]:
+    """A distance, a value, and another that may be a factor of its gradient."""
+    named = _results_of_lines(program)
+    yield from ((1 + abs(i - j), v, w) for i, v in enumerate(named) for j, w in enumerate(named) if v != w)
+    for step in program.steps:  # an operand of a product or a quotient, though it has no name
+        if step.primitive in ("mul", "div"):
+            yield from ((0, v, w) for v in named if lines[v] == step.line for w in step.ins if w in lines and w != v)
+
+
+def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
+    """Whether an array of more than one element can be broadcast to the other's shape, and has its rank."""
+    sizes = list(zip(shape, into, strict=False))
+    return len(shape) == len(into) and math.prod(shape) > 1 and all(a in (1, b) for a, b in sizes)

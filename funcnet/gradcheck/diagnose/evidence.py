@@ -1,0 +1,46 @@
+"""The probes of one shape as one vector, for every explanation of the errors in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..engine.jaxprs import Program, program_of
+from ..judge import reference
+from ..judge.probe import Probe
+from ..trial.subject import Subject
+
+
+class Evidence:
+    """What a backward gave (``got``) and what is right (``ref``), over all probes, cotangents and leaves.
+
+    ``leaf`` is the number of the leaf that each entry belongs to. The probes have the same shapes.
+    """
+
+    def __init__(self, subject: Subject, probes: Sequence[Probe]):
+        self.subject, self.probes = subject, probes
+        traced = [reference.of_floats(subject.primal, p.draw.args) for p in probes]
+        self.f, self.floats = traced[0][0], [floats for _, floats in traced]
+        self.got, self.ref = (_vector([row for p in probes for row in getattr(p, side)]) for side in ("gots", "refs"))
+        self.leaf = _vector([[np.full(r.size, i) for i, r in enumerate(row)] for p in probes for row in p.refs])
+
+    def program(self, inline_custom: bool = True) -> Program:
+        """The forward as a program, with the lines of the file it is written in."""
+        code = getattr(self.subject.source, "__code__", None)
+        return program_of(self.f, self.floats[0], code.co_filename if code else None, inline_custom)
+
+    def vjps(self, vjps: Callable[..., np.ndarray], rows: np.ndarray) -> np.ndarray:
+        """``vjps(row, dys, floats)`` for every row, over all probes as one vector."""
+        found = [vjps(rows, p.dys, floats) for p, floats in zip(self.probes, self.floats, strict=True)]
+        return np.concatenate(found, axis=1)
+
+
+def _vector(rows: list[list[np.ndarray]]) -> np.ndarray:
+    return np.concatenate([leaf.ravel() for row in rows for leaf in row] or [np.zeros(0)])
+
+
+def by_shape(probes: Sequence[Probe]) -> tuple[list[Probe], list[Probe]]:
+    """The probes with the sizes of the first one, and the others, less those with an axis of size 1."""
+    same = [p for p in probes if p.draw.sizes == probes[0].draw.sizes]
+    return same, [p for p in probes[len(same) :] if all(size > 1 for size in p.draw.sizes.values())]

@@ -1,0 +1,240 @@
+"""Fits of paths to the error on some leaves: which edge, or which two, explain it, and with which factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..tolerances import EPS, EQUAL, FACTOR, FIT, FIT_ROUNDING, LITERAL, NOTHING, TINY
+from .axes import POWERS, products
+from .graph import Edge
+from .paths import Paths
+
+CANDIDATES = 60  # pairs whose VJP is evaluated, the simplest first
+SECANTS = 12  # steps towards a factor in a loop
+LARGEST = 100  # factor in a loop
+
+
+class Fit(NamedTuple):
+    """A factor c on one edge, or on the edges ``together``. ``turn``: c is 0 on all turns of a loop but this one."""
+
+    edge: int
+    c: float
+    together: tuple[int, ...] = ()
+    turn: str | None = None
+
+
+class Fits:
+    """Paths fitted to the error on ``leaves``."""
+
+    def __init__(self, paths: Paths, leaves: Sequence[int]):
+        self.paths, self.edges = paths, paths.edges
+        self.entries = np.isin(paths.leaf, leaves)
+        self.parts, self.error = paths.parts[:, self.entries], paths.error[self.entries]
+        self.ref, self.got = paths.ref[self.entries], paths.got[self.entries]
+        self.size = float(np.linalg.norm(self.error))
+        self.tolerance = FIT + FIT_ROUNDING * EPS * float(np.linalg.norm(self.ref) / max(self.size, TINY))
+        sizes = set(products(paths.probes[0].draw.sizes).values())
+        self.axis_factors = [s**power for s in sorted(sizes) for power in POWERS]
+
+    @property
+    def has_error(self) -> bool:
+        """Whether these leaves are wrong on these probes, and not at another size only."""
+        return bool(np.abs(self.error).max(initial=0) > FIT * np.abs(self.ref).max(initial=0))
+
+    def _solved(self, tried: Sequence[dict[int, float]], room: float = 1) -> int | None:
+        """The first of the factors by edge whose VJP is what the backward gave."""
+        values = self.paths.with_factors(tried)[:, self.entries]
+        close = np.linalg.norm(values - self.got, axis=1) < room * self.tolerance * self.size
+        return int(np.argmax(close)) if close.any() else None
+
+    # ------------------------------------------------------------ the simplest explanation
+
+    def _complexity(self, c: float, series: Sequence[int]) -> int:
+        """0 is the simplest factor, then −1, 2, a constant that stands in the line, a power of a size, any other."""
+        simple = simple_rank(c)
+        if simple < 3:
+            return simple
+        if any(_has_factor(self.edges[e], c) for e in series):
+            return 3
+        return 4 if any(abs(c / k - 1) < FACTOR for k in self.axis_factors) else 5
+
+    def _harmless(self, series: Sequence[int]) -> list[int]:
+        """The edges through which no right leaf flows, as a factor would spoil it; all of them if there are none."""
+        right = self.paths.parts[list(series)][:, ~self.entries & (np.abs(self.paths.error) == 0)]
+        reach = np.abs(right).max(axis=1, initial=0)
+        return [e for e, part in zip(series, reach, strict=True) if part == 0] or list(series)
+
+    def _placed(self, c: float, series: Sequence[int], spoiling: Sequence[int] = ()) -> Fit:
+        """Which edge of a series: a factor belongs to the product, quotient or power with that constant, a sign to a
+        minus, anything else to the first in program order.
+
+        ``spoiling``: edges that fit as well but would spoil a right leaf. One of them is the line only if it holds the
+        very constant: its author wrote one line for both.
+        """
+        first, simple = series[0], simple_rank(c)
+        if simple == 1:
+            first = next((e for e in series if _is_minus(self.edges[e])), first)
+        elif simple == 2:
+            first = next((e for e in series if _has_factor(self.edges[e], c)), first)
+        elif simple > 2:
+            exact = [e for e in (*series, *spoiling) if _has_factor(self.edges[e], c)]
+            multiple = [e for e in series if _has_multiple(self.edges[e], c)]
+            constant = [e for e in series if self.edges[e].literal is not None]
+            first = next(iter([*exact, *multiple, *constant]), first)
+        return Fit(first, c)
+
+    # ------------------------------------------------------------ one edge
+
+    def single(self) -> list[Fit]:
+        """The edge, or the edges of one position, that alone explain the error, with the simplest factor."""
+        norms = (self.parts**2).sum(axis=1)
+        carries = norms > (NOTHING * np.linalg.norm(self.ref)) ** 2
+        a = np.where(carries, self.parts @ self.error / np.where(carries, norms, 1), 0)
+        residual = np.linalg.norm(self.error - a[:, None] * self.parts, axis=1) / self.size
+        fitting = [(int(e), float(1 + a[e])) for e in np.flatnonzero(carries & (residual < self.tolerance))]
+        whole = [(e, c) for e, c in fitting if not self.edges[e].only]
+        if whole:
+            choices = []
+            for _, c in whole:
+                same = [e for e, other in whole if abs(other - c) < LITERAL * max(1, abs(c))]
+                series = self._harmless(same)
+                choices.append((self._complexity(c, series), series[0], self._placed(c, series, same)))
+            return [min(choices)[2]]
+        if shared := self._shared():
+            return [shared]
+        once = [e for e, c in fitting if abs(c) < FACTOR]
+        return [Fit(e, 0.0, (e,), self.edges[e].only) for e in once[:1]]
+
+    def _shared(self) -> Fit | None:
+        """One factor for the edges of a position, in which the VJP is not affine."""
+        groups = [g for g in self.paths.graph.shared if not self.edges[g[0]].only and np.abs(self.parts[g[0]]).any()]
+        if not groups:
+            return None
+        tried = [(group, c) for c in (0.0, -1.0, 2.0, 0.5, *self.axis_factors) for group in groups]
+        solved = self._solved([dict.fromkeys(group, c) for group, c in tried])
+        if solved is None:
+            return self._sought(groups)
+        group, c = tried[solved]
+        return Fit(group[0], c, group)
+
+    def _sought(self, groups: list[tuple[int, ...]]) -> Fit | None:
+        """Any other factor, by the secant method from 1 and ½, for all positions at once."""
+
+        def errors_at(factors: np.ndarray) -> np.ndarray:
+            tried = [dict.fromkeys(group, c) for group, c in zip(groups, factors, strict=True)]
+            return self.paths.with_factors(tried)[:, self.entries] - self.got
+
+        before, now = np.ones(len(groups)), np.full(len(groups), 0.5)
+        errors = errors_at(before)
+        for _ in range(SECANTS):
+            previous, errors = errors, errors_at(now)
+            best = int(np.argmin(np.linalg.norm(errors, axis=1)))
+            if np.linalg.norm(errors[best]) < self.tolerance * self.size:
+                return Fit(groups[best][0], float(now[best]), groups[best])
+            moved = np.where(now == before, 1, now - before)
+            secant = (errors - previous) / moved[:, None]
+            step = (secant * errors).sum(axis=1) / np.maximum((secant**2).sum(axis=1), TINY)
+            before, now = now, np.clip(now - np.nan_to_num(step), -LARGEST, LARGEST)
+        return None
+
+    # ------------------------------------------------------------ two edges
+
+    def double(self) -> list[Fit]:
+        """Two edges that explain the error together, each with a simple factor; edges in series count as one."""
+        series = self._series()
+        firsts = [s[0] for s in series]
+        norms = np.linalg.norm(self.parts[firsts], axis=1)
+        basis = self.parts[firsts] / norms[:, None]
+        i, j = np.triu_indices(len(firsts), 1)
+        # each pair's two-by-two normal equations, all at once; unit vectors, so their Gram matrix is [[1, g], [g, 1]]
+        gram, height = (basis @ basis.T)[i, j], basis @ self.error
+        det = 1 - gram**2
+        safe = np.where(det > NOTHING, det, 1)
+        a, b = (height[i] - gram * height[j]) / safe, (height[j] - gram * height[i]) / safe
+        total = self.size**2
+        promising = np.flatnonzero((det > NOTHING) & (total - a * height[i] - b * height[j] < FIT * total))
+        pairs: list[Pair] = []
+        for k in promising:
+            left = self.error - a[k] * basis[i[k]] - b[k] * basis[j[k]]
+            if np.linalg.norm(left) <= self.tolerance * self.size:
+                pairs += _as_factors(int(i[k]), int(j[k]), a[k] / norms[i[k]], b[k] / norms[j[k]])
+        return self._simplest(pairs, series)
+
+    def _series(self) -> list[list[int]]:
+        """Edges that carry the same part, together."""
+        norms = np.linalg.norm(self.parts, axis=1)
+        found: list[list[int]] = []
+        for e in np.flatnonzero(norms > NOTHING * np.linalg.norm(self.ref)).tolist():
+            if self.edges[e].only:
+                continue
+            carrying = (s for s in found if np.linalg.norm(self.parts[s[0]] - self.parts[e]) <= EQUAL * norms[e])
+            same = next(carrying, None)
+            if same is None:
+                found.append([e])
+            else:
+                same.append(e)
+        return found
+
+    def _simplest(self, pairs: list[Pair], series: list[list[int]]) -> list[Fit]:
+        """The simplest of the pairs that give exactly the VJP."""
+
+        def rank(pair: Pair) -> tuple[int, int, int]:
+            return self._complexity(pair.c, series[pair.i]) + self._complexity(pair.d, series[pair.j]), pair.i, pair.j
+
+        ranked = sorted(pairs, key=rank)[:CANDIDATES]
+        solved = self._solved([{series[p.i][0]: p.c, series[p.j][0]: p.d} for p in ranked], 4) if ranked else None
+        if solved is None:
+            return []
+        i, j, c, d = ranked[solved]
+        return [self._placed(c, series[i]), self._placed(d, series[j])]
+
+
+class Pair(NamedTuple):
+    """The factors c and d on the series of the numbers i and j."""
+
+    i: int
+    j: int
+    c: float
+    d: float
+
+
+def _as_factors(i: int, j: int, a: float, b: float) -> list[Pair]:
+    """The factors c and d that the error a·C_i + b·C_j may come from.
+
+    If no path goes through both they are 1 + a and 1 + b. If all that goes through i goes on through j, the factor of i
+    is c·d, so that d = 1 + b and (c − 1)·d = a.
+    """
+    found = [Pair(i, j, 1 + a, 1 + b)]
+    if abs(1 + b) > EQUAL:
+        found.append(Pair(i, j, 1 + a / (1 + b), 1 + b))
+    if abs(1 + a) > EQUAL:
+        found.append(Pair(i, j, 1 + a, 1 + b / (1 + a)))
+    return found
+
+
+def simple_rank(c: float) -> int:
+    """0, 1 and 2 for the factors 0, −1 and 2; 3 for any other."""
+    return next((rank for rank, simple in enumerate((0, -1, 2)) if abs(c - simple) < FACTOR), 3)
+
+
+def _has_factor(edge: Edge, c: float) -> bool:
+    """Whether the constant of an edge is c or 1/c."""
+    literal = edge.literal
+    if literal is None or (edge.primitive == "integer_pow" and simple_rank(c) < 3):
+        return False
+    return any(abs(literal - factor) < LITERAL * abs(factor) for factor in (c, 1 / c))
+
+
+def _has_multiple(edge: Edge, c: float) -> bool:
+    """Whether c divides the constant of an edge: of a mean over N·K, K may be forgotten."""
+    if edge.literal is None or not np.isfinite(edge.literal) or edge.primitive == "integer_pow":
+        return False
+    ratio = abs(edge.literal) / max(c, 1 / c) if c > 0 else 0.5
+    return ratio > 1 and abs(ratio - round(ratio)) < EQUAL
+
+
+def _is_minus(edge: Edge) -> bool:
+    return edge.primitive == "neg" or (edge.literal is not None and edge.literal < 0)
