@@ -66,7 +66,7 @@ class Graph:
                 scale = scale * jnp.where(first, 1, scales[edge + 1]) * jnp.where(last, 1, scales[edge + 2])
             return _scaled(value, scale)
 
-        return Hooks(operand, self.results(floats)) if self.results else Hooks(operand)
+        return Hooks(operand, self.results(floats) if self.results else None)
 
     def _number(self, program: Program, fixed: frozenset[int], in_loop: bool) -> None:
         """Numbers the edges. Identical operands (c·c) are one edge; constants and integers are none."""

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...engine.jaxprs import Hooks, Program, Step, evaluate
+from ...engine.jaxprs import Program, Step, evaluate
 from .slip import ELEMENTWISE, SMOOTH, Env, Slip, differentiable, finite_or_zero, stopped
 
 REACH = 16  # steps of an elementwise function that is written out: a gelu has ten
@@ -77,7 +77,7 @@ def _replayed(steps: list[Step], start: int, end: int, env: Env, types: dict[int
     results = {n for step in steps for n in step.outs}
     outside = {n: stopped(env[n]) for step in steps for n in step.ins if n in env and n not in results and n != start}
     program = Program((start,), (end,), outside, steps, types)
-    return lambda value: evaluate(program, [value], Hooks())[0]
+    return lambda value: evaluate(program, [value])[0]
 
 
 # ---------------------------------------------------------------- several lines
