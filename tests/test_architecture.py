@@ -14,8 +14,8 @@ FLOORS = {
     "ops": "linear shapes activations dropout normalization embedding rotary attention windows convolution pooling "
     "recurrent penalties losses",
     "ops/losses": "reduction regression cross_entropy margins weighting",
-    "layers": "lifting linear activations dropout normalization embedding convolution recurrent attention combinators "
-    "summary",
+    "layers": "lifting linear shapes activations dropout normalization embedding convolution pooling recurrent "
+    "attention combinators summary",
     "training": "calibration step epochs fit",
     "models": "mlp cnn gpt sampling",
     "gradcheck": "tolerances engine mistakes report trial judge diagnose check command",

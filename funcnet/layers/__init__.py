@@ -19,13 +19,15 @@ from .activations import (
 )
 from .attention import multi_head_attention
 from .combinators import parallel, repeat, residual, serial
-from .convolution import average_pool, conv2d, conv2d_transpose, global_average_pool, max_pool
+from .convolution import conv2d, conv2d_transpose
 from .dropout import dropout
 from .embedding import embedding, positions
 from .lifting import lift
-from .linear import dense, flatten
+from .linear import dense
 from .normalization import batch_norm, group_norm, layer_norm, rms_norm
+from .pooling import average_pool, global_average_pool, max_pool
 from .recurrent import gru, lstm, rnn
+from .shapes import flatten
 from .summary import summary
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Activations, softmax and the gated units."""
+"""Activations, softmax and gated units."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def relu() -> Layer:
 
 
 def leaky_relu(slope: float = 0.01) -> Layer:
-    """x where x > 0, else slope·x."""
+    """x if x > 0, else slope·x."""
     return lift(ops.leaky_relu(slope), f"leaky_relu({slope})")
 
 
 def elu(alpha: float = 1.0) -> Layer:
-    """x where x > 0, else α(eˣ − 1)."""
+    """x if x > 0, else α(eˣ − 1)."""
     return lift(ops.elu(alpha), f"elu({alpha})")
 
 
@@ -65,7 +65,7 @@ def log_softmax() -> Layer:
 
 
 def _gated(rule: Rule, name: str) -> Layer:
-    """A rule of what passes and its gate, which are the halves of the last axis."""
+    """A gated rule of the two halves of the last axis: the input and its gate."""
 
     def init(key, in_shape):
         if not in_shape or in_shape[-1] % 2:
@@ -84,23 +84,20 @@ def _gated(rule: Rule, name: str) -> Layer:
 
 
 def glu() -> Layer:
-    """a ∘ σ(g), where x = (a, g) is two halves of the last axis: (*S, 2H) to (*S, H).
-
-    Raises ShapeError where there are no two halves.
-    """
+    """a ∘ σ(g) for x = (a, g), the two halves of the last axis: (*S, 2H) to (*S, H). Raises ShapeError."""
     return _gated(ops.glu, "glu")
 
 
 def reglu() -> Layer:
-    """a ∘ max(g, 0), halves as of ``glu``."""
+    """a ∘ max(g, 0), halves as in ``glu``."""
     return _gated(ops.reglu, "reglu")
 
 
 def geglu() -> Layer:
-    """a ∘ gelu(g), halves as of ``glu``."""
+    """a ∘ gelu(g), halves as in ``glu``."""
     return _gated(ops.geglu, "geglu")
 
 
 def swiglu() -> Layer:
-    """a ∘ silu(g), halves as of ``glu``."""
+    """a ∘ silu(g), halves as in ``glu``."""
     return _gated(ops.swiglu, "swiglu")

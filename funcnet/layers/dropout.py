@@ -7,7 +7,10 @@ from ..types import Layer
 
 
 def dropout(rate: float) -> Layer:
-    """Drops elements with probability ``rate`` in training (where ``fwd`` gets a key); the identity in inference."""
+    """Drops elements with probability ``rate`` in training (``fwd`` with a key); the identity in inference.
+
+    Raises ValueError unless 0 <= rate < 1.
+    """
     rule = ops.dropout(rate)
 
     def init(key, in_shape):

@@ -9,8 +9,8 @@ from ..types import Initializer, Layer, ShapeError
 def embedding(vocabulary: int, features: int, table_init: Initializer = initializers.normal(0.02)) -> Layer:
     """A row of a table for every token: integers (*S) to (*S, ``features``), params ``{"table": (V, D)}``.
 
-    It starts from N(0, 0.02²), as GPT-2 does (Radford et al. 2019). A token outside [0, V) gives a row of NaN. Tokens
-    have no gradient: dx is None. Raises ShapeError where they are no integers.
+    The table starts from N(0, 0.02²), as in GPT-2 (Radford et al. 2019). A token outside [0, V) gives a row of NaN.
+    Tokens have no gradient: dx is None. Raises ValueError for invalid settings, ShapeError if tokens are not integers.
     """
     if vocabulary < 1 or features < 1:
         raise ValueError(f"embedding expects at least one token and one feature; got {vocabulary} and {features}")
@@ -31,7 +31,7 @@ def embedding(vocabulary: int, features: int, table_init: Initializer = initiali
 def positions(length: int, table_init: Initializer = initializers.normal(0.02)) -> Layer:
     """Adds a learned row to every position: (*S, T, D) with T ≤ ``length``, params ``{"table": (length, D)}``.
 
-    Raises ShapeError where there are more positions than rows, or the input is not what it was initialised for.
+    Raises ValueError for invalid settings; ``init`` and ``fwd`` raise ShapeError, also if T > ``length``.
     """
     if length < 1:
         raise ValueError(f"positions expects at least one position; got {length}")

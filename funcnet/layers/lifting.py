@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from ..types import Layer, Rule
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..types import Layer, Rule, Shape
 
 
-def lift(rule: Rule, name: str, out_shape=lambda in_shape: in_shape) -> Layer:
-    """A rule of one array as a layer without parameters; ``out_shape`` maps shapes as the rule does."""
+def lift(rule: Rule, name: str) -> Layer:
+    """A rule of one array as a layer without parameters; ``name`` is how errors and summaries call it."""
 
     def init(key, in_shape):
-        return {}, out_shape(in_shape)
+        return {}, out_shape(rule.fwd, in_shape)
 
     def fwd(params, x, key=None):
         return rule.fwd(x)
@@ -19,3 +25,8 @@ def lift(rule: Rule, name: str, out_shape=lambda in_shape: in_shape) -> Layer:
         return {}, dx
 
     return Layer(init, fwd, bwd, name)
+
+
+def out_shape(fwd: Callable, in_shape: Shape, dtype: Any = jnp.float32) -> Shape:
+    """The shape that ``fwd`` returns for one example of ``in_shape``, without computing it."""
+    return jax.eval_shape(fwd, jax.ShapeDtypeStruct((1, *in_shape), dtype))[0].shape[1:]

@@ -1,14 +1,11 @@
-"""The dense layer and flatten."""
+"""The dense layer."""
 
 from __future__ import annotations
-
-import math
 
 import jax
 
 from .. import initializers, ops
 from ..types import Initializer, Layer, ShapeError
-from .lifting import lift
 
 
 def dense(
@@ -18,7 +15,8 @@ def dense(
 ) -> Layer:
     """y = x w + b on the last axis: (*S, I) to (*S, ``features``), params ``{"w": (I, O), "b": (O,)}``.
 
-    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    Raises ValueError unless ``features`` is at least 1. ``init`` raises ShapeError for an input without an axis, and
+    ``fwd`` for another I than it was initialised with.
     """
     if features < 1:
         raise ValueError(f"dense expects at least one feature; got {features}")
@@ -42,8 +40,3 @@ def dense(
         return {"w": dw, "b": db}, dx
 
     return Layer(init, fwd, bwd, name)
-
-
-def flatten() -> Layer:
-    """(*S) to (∏ S,)."""
-    return lift(ops.flatten, "flatten", lambda in_shape: (math.prod(in_shape),))

@@ -13,9 +13,10 @@ from ..types import Layer, Rule, ShapeError
 def batch_norm(eps: float = 1e-5) -> Layer:
     """Batch normalisation of the last axis: params ``{"gamma": (C,), "beta": (C,), "population": Population}``.
 
-    Training normalises by the batch, inference by the population, which ``calibrate`` finds (and ``fit`` calls it).
-    The gradient with respect to the population is zero in training, so that no optimizer moves it.
-    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
+    Training normalises by the batch (``ops.batch_norm``), inference by the population (``ops.batch_norm_inference``),
+    which ``training.calibrate`` estimates; ``fit`` calls it. In training the gradient of the population is zero, so
+    that no optimizer moves it. Raises ShapeError, as all norms here do, for an input without an axis or with
+    another C than it was initialised with.
     """
     training, inference = ops.batch_norm(eps), ops.batch_norm_inference(eps)
 
@@ -43,7 +44,7 @@ def batch_norm(eps: float = 1e-5) -> Layer:
 
 
 def _norm(rule: Rule, name: str, vectors: tuple[str, ...] = ("gamma", "beta")) -> Layer:
-    """A norm that is the same in training and in inference: γ starts at 1 and β at 0."""
+    """A norm that is the same in training and in inference; γ starts at 1, β at 0."""
 
     def init(key, in_shape):
         if not in_shape:
@@ -62,26 +63,19 @@ def _norm(rule: Rule, name: str, vectors: tuple[str, ...] = ("gamma", "beta")) -
 
 
 def layer_norm(eps: float = 1e-5) -> Layer:
-    """Normalisation of the last axis by its own mean and variance: params ``{"gamma": (C,), "beta": (C,)}``.
-
-    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
-    """
+    """Normalisation of the last axis by its own mean and variance: params ``{"gamma": (C,), "beta": (C,)}``."""
     return _norm(ops.layer_norm(eps), "layer_norm")
 
 
 def rms_norm(eps: float = 1e-5) -> Layer:
-    """Normalisation of the last axis by its root mean square: params ``{"gamma": (C,)}``.
-
-    Raises ShapeError where the input has no axis to act on, or not the one it was initialised for.
-    """
+    """Normalisation of the last axis by its root mean square: params ``{"gamma": (C,)}``."""
     return _norm(ops.rms_norm(eps), "rms_norm", vectors=("gamma",))
 
 
 def group_norm(groups: int, eps: float = 1e-5) -> Layer:
     """Normalisation of each group of channels of an example: params ``{"gamma": (C,), "beta": (C,)}``.
 
-    Raises ValueError where there is no group, and ShapeError where C is no multiple of ``groups``, or not what it was
-    initialised for.
+    Raises ValueError unless ``groups`` is at least 1, and ShapeError also if it does not divide C.
     """
     layer = _norm(ops.group_norm(groups, eps), f"group_norm({groups})")
 

@@ -14,7 +14,7 @@ from ..types import Layer, Rule, ShapeError
 def _recurrent(
     rule: Rule, name: str, features: int, gates: tuple[int, ...], states: int = 1, state_bias: bool = False
 ) -> Layer:
-    """A cell over a sequence that starts from states of zero; its last states are not returned."""
+    """A cell over a sequence, starting from zero states; the last states are not returned."""
     if features < 1:
         raise ValueError(f"{name} expects at least one feature; got {features}")
     name, width = f"{name}({features})", (*gates, features)
@@ -53,20 +53,21 @@ def _recurrent(
 def rnn(features: int) -> Layer:
     """h_t = tanh(x_t w + h_{t−1} u + b) from h_0 = 0: (*S, T, I) to all states (*S, T, ``features``).
 
-    Params ``{"input": {"w": w, "b": b}, "state": {"w": u}}``: both weights decay, and start LeCun-normal. Raises
-    ShapeError where the input has no time axis, or not the features it was initialised for; so do ``lstm`` and ``gru``.
+    Params ``{"input": {"w": w, "b": b}, "state": {"w": u}}``: both weights decay, and start LeCun-normal.
+    Like ``lstm`` and ``gru`` it raises ValueError unless ``features`` is at least 1. ``init`` raises ShapeError for an
+    input without a time axis, and ``fwd`` for another I than it was initialised with.
     """
     return _recurrent(ops.rnn, "rnn", features, ())
 
 
 def lstm(features: int) -> Layer:
-    """Long short-term memory from states of zero: (*S, T, I) to all h (*S, T, ``features``); params as of ``rnn``."""
+    """Long short-term memory from zero states: (*S, T, I) to all h (*S, T, ``features``); params as in ``rnn``."""
     return _recurrent(ops.lstm, "lstm", features, (4,), states=2)
 
 
 def gru(features: int) -> Layer:
     """Gated recurrent units from h_0 = 0: (*S, T, I) to all states (*S, T, ``features``).
 
-    Params as of ``rnn``, and ``{"state": {"b": c}}``: see ``ops.gru``.
+    Params as in ``rnn``, and ``{"state": {"b": c}}``: see ``ops.gru``.
     """
     return _recurrent(ops.gru, "gru", features, (3,), state_bias=True)

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from .. import initializers
 from ..layers.activations import relu
 from ..layers.combinators import parallel, residual, serial
-from ..layers.convolution import conv2d, global_average_pool, max_pool
+from ..layers.convolution import conv2d
 from ..layers.dropout import dropout
-from ..layers.linear import dense, flatten
+from ..layers.linear import dense
 from ..layers.normalization import batch_norm
+from ..layers.pooling import global_average_pool, max_pool
+from ..layers.shapes import flatten
 from ..ops.windows import Padding, Pair
 from ..types import Layer
 

@@ -8,8 +8,9 @@ from .. import initializers
 from ..layers.activations import relu
 from ..layers.combinators import serial
 from ..layers.dropout import dropout
-from ..layers.linear import dense, flatten
+from ..layers.linear import dense
 from ..layers.normalization import batch_norm
+from ..layers.shapes import flatten
 from ..types import Initializer, Layer
 
 
