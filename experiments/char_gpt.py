@@ -66,7 +66,7 @@ class Config(harness.Config):
     weight_decay: float = 0.1
     """Of AdamW, times the learning rate."""
     prompt: str | None = harness.optional("TEXT")
-    """What the sampled text goes on from; if not given, "def ", or the end of a line of your own file."""
+    """The text to continue; if not given, "def ", or the end of a line of your own file."""
     temperature: float = 0.8
     """Of sampling: 1 draws as the network says, 0 takes the likeliest byte."""
 
@@ -85,7 +85,7 @@ class Config(harness.Config):
 
 
 def load(config: Config) -> text.Text:
-    """The text, cut to what is judged; raises InputError where a batch of windows is more than there is."""
+    """The text, its held-out part cut to JUDGED bytes. Raises InputError if it has fewer windows than a batch."""
     if config.data == "names":
         found = text.names(config.file)
     else:
@@ -129,7 +129,7 @@ def _nats(net, params, inputs: Int[np.ndarray, "N T"], targets: Int[np.ndarray, 
 
 
 def bits(net, params, judged: Windows, report: Callable[[str], None] = lambda text: None) -> Float[np.ndarray, "N T"]:
-    """The surprise of each target, −log₂ p, and 0 where it does not count; ``report`` is called after each batch."""
+    """The surprise of each target, −log₂ p, or 0 if it does not count; ``report`` is called after each batch."""
     found = []
     for start in range(0, len(judged.inputs), WINDOWS):
         part = Windows(*(array[start : start + WINDOWS] for array in judged))
@@ -194,7 +194,7 @@ def train(config: Config, seed: int, net, data: text.Text, steps: int) -> Traine
 
 
 def sample_text(config: Config, params: Any, key, length: int) -> bytes:
-    """``length`` bytes after the prompt; where the context is full, they go on from its second half."""
+    """``length`` bytes after the prompt; once the context is full, they continue its second half."""
     prompt = config.prompt or ("\n" if config.file else "def ")
     written = prompt.encode("utf-8", "surrogateescape")
     begun = len(written)
@@ -238,7 +238,7 @@ def show(config: Config, params: Any, data: text.Text, seed: int) -> dict[str, A
 
 
 def reduced(config: Config) -> Config:
-    """What --quick runs, on the first mebibyte."""
+    """The short run of --quick, on the first mebibyte."""
     return dataclasses.replace(
         config,
         context=min(config.context, 32),

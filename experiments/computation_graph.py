@@ -180,7 +180,7 @@ def draw(seed: int) -> tuple[np.ndarray, Any]:
 
 
 def by_rules(activation: str, x: np.ndarray, params: Any) -> dict[str, float]:
-    """The gradients by funcnet's hand-written rules: those of the leaves, and that of the logits."""
+    """The gradients by funcnet's hand-written rules, for the leaves and for the logits."""
     net = funcnet.serial(funcnet.dense(2), getattr(funcnet, activation)(), funcnet.dense(2))
     loss = ops.sparse_softmax_cross_entropy()
     logits, net_residuals = net.fwd(params, x)
@@ -261,7 +261,7 @@ def main(config: Config, out: Path) -> None:
             found = whole_network(config.activation, seed, pictures[1] if seed == config.seed else None)
             by, by_jax = found["network_difference"], found["network_difference_jax"]
             print(
-                f"seed {seed}: the network's gradients differ by {by:.1e} at most from those of funcnet's rules "
+                f"seed {seed}: the network's gradients differ by {by:.1e} at most from funcnet's rules "
                 f"(leaves, logits), by {by_jax:.1e} from jax.grad's (leaves)"
             )
             return found

@@ -1,7 +1,7 @@
 """Handwritten digits, gradients derived by hand.
 
-A multilayer perceptron: its gradients are compared with those of jax.grad, and then it is trained with them. Prints
-the largest error of the hand-written gradient, the progress, the test accuracy, and that of every class; writes
+A multilayer perceptron: its gradients are compared with jax.grad's, and then it is trained with them. Prints the
+largest error of the hand-written gradient, the progress, and the test accuracy, overall and of every class; writes
 metrics.json and digits.png: learning curves, confusion matrix, the images with the largest losses.
 """
 
@@ -56,7 +56,7 @@ class Config(harness.Config):
     learning_rate: float | None = harness.optional("RATE")
     """The first learning rate; if not given, one that suits the optimizer."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """What becomes of the learning rate: it stays, or falls to 0 along half a cosine."""
+    """The learning rate stays as it is, or falls to 0 along half a cosine."""
     dropout: float = 0.0
     """The probability to drop a hidden unit in training."""
 

@@ -1,4 +1,4 @@
-"""What every experiment shares: its flags, its run directory, its metrics, and how it ends on bad input."""
+"""Shared by every experiment: flags, the run directory, metrics, and how a run ends on bad input."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class InputError(ValueError):
 
 
 def optional(metavar: str) -> Any:
-    """A flag that may be left out, and takes a value where it is not."""
+    """A flag that may be left out; if given, it takes a value."""
     return simple_parsing.field(default=None, nargs=None, metavar=metavar)
 
 
@@ -144,7 +144,7 @@ TOLERANCE = 1e-10  # of the hand gradient in float64, relative to the largest en
 
 
 def compare_gradients(net: Layer, loss: Rule, params: Params, x: Any, targets: Any, key: Any) -> None:
-    """Prints how far the hand-written gradient is from ``jax.grad``'s, and ends the run where that is too far."""
+    """Prints how far the hand-written gradient is from ``jax.grad``'s, and ends the run if that is too far."""
     error, leaf = gradient_error(net, loss, params, x, targets, key)
     print(f"hand-written gradient against jax.grad, float64: largest relative error {error:.1e}, at {leaf}")
     if not error < TOLERANCE:
@@ -152,7 +152,7 @@ def compare_gradients(net: Layer, loss: Rule, params: Params, x: Any, targets: A
 
 
 def gradient_error(net: Layer, loss: Rule, params: Params, x: Any, targets: Any, key: Any) -> tuple[float, str]:
-    """The largest error of the hand-written gradient against ``jax.grad``, in float64, and the leaf where it is.
+    """The largest error of the hand-written gradient against ``jax.grad``, in float64, and its leaf.
 
     Each leaf's error is relative to the largest entry of that leaf.
     """

@@ -37,11 +37,11 @@ IN_FULL = "batch_norm_variance_constant"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(harness.Config):
-    """The seed is that of the inputs that the checker draws; --quick takes three mistakes only."""
+    """The seed draws the checker's inputs; --quick takes three mistakes only."""
 
 
 class Judged(NamedTuple):
-    """What the checker said of both, and the wrong gradient beside the right one, on the checker's own inputs."""
+    """The verdicts on both, and the wrong gradient beside the right one, on the checker's own inputs."""
 
     entry: Published
     right: Report

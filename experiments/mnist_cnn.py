@@ -1,6 +1,6 @@
 """MNIST by convolution, gradients by hand.
 
-A convolutional network: its gradients are compared with those of jax.grad, and then it is trained with them by Adam,
+A convolutional network: its gradients are compared with jax.grad's, and then it is trained with them by Adam,
 whose learning rate falls to 0 along a cosine. Prints the largest error of the hand-written gradient, the progress and
 the test accuracy; writes metrics.json and mnist_cnn.png: learning curves, the kernels of the first layer with what
 each makes of a digit, and the worst mistakes.
@@ -115,7 +115,7 @@ def train(config: Config, seed: int, compare: bool) -> Trained:
         raise harness.InputError(f"the network does not fit the image: {error}") from None
     if compare:
         print(funcnet.summary(net, dataset.x_train.shape[1:]))
-        # noise: where the image is blank and the bias 0, relu stands on its kink, where the two take different slopes
+        # noise: on a blank image with bias 0, relu stands on its kink, and the two take different slopes there
         noise = np.random.default_rng(seed).uniform(0, 0.01, dataset.x_train[:8].shape)
         harness.compare_gradients(net, LOSS, params, dataset.x_train[:8] + noise, dataset.y_train[:8], fit_key)
     result = funcnet.fit(

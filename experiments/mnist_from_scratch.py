@@ -3,7 +3,7 @@
 First note 004: a network of 784, 10 and 10 units with relu and softmax, weights and biases from U(−0.5, 0.5), 100 steps
 of gradient descent on the cross-entropy of all 60,000 images, learning rate 1; the note gives about 85 %. Ten seeds are
 trained together: a step is a function, and vmap makes of it a step of ten networks. The rate is high, and the accuracy
-leaps; so that of the best step is given too, as the note says "can reach". Then note 001: a network written neuron by
+leaps; so the best step is given too, as the note says "can reach". Then note 001: a network written neuron by
 neuron, shown to be its matrix form to 1e-12, and what it costs in time. Prints the figures of both; writes metrics.json
 and mnist_from_scratch.png: the learning curves, and what the neurons have learned to look for.
 """

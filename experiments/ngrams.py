@@ -23,7 +23,7 @@ class Counts(NamedTuple):
 
 
 def count(text: UInt8[np.ndarray, "N"], order: int) -> list[Counts]:
-    """The n-grams of n = 1 to ``order`` in a text. Raises ValueError where it is shorter, or no code can hold them."""
+    """The n-grams of n = 1 to ``order`` in a text. Raises ValueError if it is shorter, or no code can hold them."""
     if not 1 <= order <= min(len(text), LONGEST):
         raise ValueError(f"n-grams of a text of {len(text)} bytes have 1 to {min(len(text), LONGEST)}; got {order}")
     return [_counts(_codes(text, n)) for n in range(1, order + 1)]
@@ -63,7 +63,7 @@ def probabilities(model: list[Counts], text: UInt8[np.ndarray, "*B N"]) -> Float
 
 
 def _found(keys: UInt64[np.ndarray, "G"], codes: UInt64[np.ndarray, "*B"], *values: Int64[np.ndarray, "G"]):
-    """The values at the place of each code among the sorted keys, and 0 where it is not there."""
+    """The value of each code among the sorted keys, and 0 for a code that is not there."""
     places = np.minimum(np.searchsorted(keys, codes), len(keys) - 1)
     there = keys[places] == codes
     return [np.where(there, value[places], 0) for value in values]

@@ -6,7 +6,7 @@ Prints the test accuracy of the best of 30 epochs, which is what chapter 1 gives
 the seeds; writes metrics.json and nielsen.png: the learning curves with the published figures.
 
 Chapter 3's figure was published before the chapter comes to better initial weights, which are taken here, and it was
-measured on the 10,000 images that the book keeps for validation, where here it is the test set.
+measured on the 10,000 images that the book keeps for validation; here, on the test set.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Config(harness.Config):
 
 
 def scaled(factor: float, loss: funcnet.Rule) -> funcnet.Rule:
-    """C = factor · L, so its gradient is that of L for factor · dy."""
+    """C = factor · L, so its gradient is L's for factor · dy."""
 
     def fwd(predictions: Float[Array, "*B K"], targets: Float[Array, "*B K"]):
         value, residuals = loss.fwd(predictions, targets)

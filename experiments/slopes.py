@@ -27,7 +27,7 @@ Function = Callable[[Any], Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(harness.Config):
-    """The function, and where its slope is taken: at points drawn from [-1, 1] by the seed."""
+    """The function whose slope is taken, at points drawn from [-1, 1] by the seed."""
 
     function: Literal["exp", "sigmoid", "tanh"] = "exp"
     """The function whose slope is sought."""

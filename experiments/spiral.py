@@ -3,8 +3,8 @@
 Note 002 draws three spiral arms, puts them through an untrained network, and ends. Here a network is trained on the
 note's 100 points an arm, and on 3,334. On fresh points the second comes within 0.01 of the Bayes rate: the accuracy
 that no classifier can pass, as noise carries points of one arm into another, computed from the density that the points
-are drawn from. Prints the accuracies; writes metrics.json, spiral.png, the decision regions beside those of the Bayes
-classifier, and spiral.gif, the second network as it learns.
+are drawn from. Prints the accuracies; writes metrics.json, spiral.png (the decision regions beside the Bayes
+classifier's) and spiral.gif (the second network as it learns).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def bayes_rate(classes: int, noise: float, points: int = 10_000) -> float:
     """The accuracy of the best classifier there can be: 1/K ∫ max_c p(ahead | c) over a turn, by the midpoint rule.
 
     The integral, not the share of sampled points that the Bayes classifier gets right: it is one-dimensional and exact
-    to many digits, where 100,000 points leave a standard error of 0.001.
+    to many digits, while 100,000 points leave a standard error of 0.001.
     """
     midpoints = 2 * np.pi * (np.arange(points) + 0.5) / points
     return float(densities_ahead(midpoints, classes, noise).max(axis=1).mean() * 2 * np.pi / classes)
@@ -94,7 +94,7 @@ def bayes_rate(classes: int, noise: float, points: int = 10_000) -> float:
 
 class Trained(NamedTuple):
     points: tuple[np.ndarray, np.ndarray]
-    """What it was trained on."""
+    """The training points."""
     frames: list[regions.Frame]
     """How it learned; the last is what it has learned."""
 

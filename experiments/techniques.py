@@ -191,7 +191,7 @@ def best(runs: dict[float, Run]) -> float:
 
 
 def score(run: Run) -> float:
-    """The validation accuracy over the last three epochs: that of one alone is too noisy to choose by."""
+    """The validation accuracy over the last three epochs: a single epoch is too noisy to choose by."""
     return float(np.mean(run.curve[-3:])) if run.curve else 0.0
 
 

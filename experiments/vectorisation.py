@@ -170,11 +170,11 @@ class Form(NamedTuple):
     run: Callable
     params: Any
     steps: int
-    networks: int = 0  # how many at once; 0 where it is one, without an axis of networks
+    networks: int = 0  # how many at once; 0 for a single one, without an axis of networks
 
 
 def forms(config: Config, dtype: Any) -> list[Form]:
-    """All of them from the same weights; those of vmap have more networks, of which the first is the same."""
+    """All forms start from the same weights; the vmap forms have more networks, whose first is the same."""
     init = funcnet.models.mlp(config.hidden, CLASSES).init
     many = [init(jax.random.key(config.seed + i), (INPUTS,))[0] for i in range(config.ensemble)]
     many = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), many)
@@ -201,7 +201,7 @@ def work(seed: int, batch_size: int, steps: int, dtype: Any) -> tuple[np.ndarray
 
 
 def weights(form: Form, params: Any) -> list[np.ndarray]:
-    """What a form arrived at, in one order; of an ensemble the first network."""
+    """The parameters that a form arrived at, in one order; for an ensemble, its first network's."""
     if isinstance(params, list):
         return [np.asarray(leaf) for w, b in params for leaf in (w, b)]
     leaves = [np.asarray(layer[name]) for layer in params if layer for name in ("w", "b")]

@@ -35,7 +35,7 @@ class Config(harness.Config):
 
 
 def chosen(config: Config) -> list[Example]:
-    """All examples; that of MNIST's files only where they are to be had, unless they were asked for."""
+    """All examples. MNIST's files are left out if they cannot be read, unless they were asked for."""
     if config.quick:
         return examples.EXAMPLES[::4]
     try:
@@ -43,7 +43,7 @@ def chosen(config: Config) -> list[Example]:
     except (DataError, ImportError) as error:
         if config.data_dir is not None:
             raise
-        print(f"001e is left out, as MNIST is not to be had: {error}", file=sys.stderr)
+        print(f"001e is left out: MNIST cannot be read: {error}", file=sys.stderr)
         return examples.EXAMPLES
 
     @example("001e", "MNIST from its IDX files: the shapes")

@@ -1,10 +1,10 @@
-"""The checker beside those of JAX and PyTorch.
+"""The checker beside JAX's and PyTorch's.
 
 Wrong backwards are planted in common rules, and given to the checker of funcnet, to jax.test_util.check_grads in
 float32 and in float64, and to torch.autograd.gradcheck, each as its documentation calls it, with its own tolerances.
 funcnet draws inputs; the others get the first of them. Shows what each catches and names, which right backwards it
 takes for wrong, and how long it takes; and what a wrong backward does to a loss curve. To be run from the root of the
-repository, as most of the mistakes are those of its tests.
+repository, as most of the mistakes come from its tests.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TIMED = "layer_norm_variance_lost"  # the one that cold starts are timed on
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(harness.Config):
-    """The seed is that of the arrays; --quick takes a few mistakes only."""
+    """The seed draws the arrays; --quick takes a few mistakes only."""
 
     repeats: int = 3
     """Timed checks of each mistake by each checker; one more comes first and is not timed."""
@@ -59,7 +59,7 @@ class Config(harness.Config):
 
 
 class Case(NamedTuple):
-    """A wrong backward; ``arrays`` where it shows at certain ones only, else they are drawn."""
+    """A wrong backward; ``arrays`` if it shows only at certain ones, else they are drawn."""
 
     name: str
     right: Rule

@@ -74,7 +74,7 @@ def by_hand(rule: Rule) -> Program:
 
 
 def gradient_alone(program: Program) -> Program:
-    """As an epoch of training has it, where nobody reads the loss: what leads to that alone is not computed."""
+    """As in an epoch of training: nobody reads the loss, so it is not computed."""
     return lambda *args: program(*args)[1]
 
 

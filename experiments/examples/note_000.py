@@ -64,7 +64,7 @@ def gradients(rng, n=5, m=4, h=7, k=3):
     dhidden, *_ = ops.dense.bwd(dense_out, dz)
     (dz_hidden,) = ops.sigmoid.bwd(sigmoid_hidden, dhidden)
     dx, dw, db = ops.dense.bwd(dense_hidden, dz_hidden)
-    # the note's formulas, where they are right, and mended where they are not (see experiments.known_mistakes)
+    # the note's formulas; those that are wrong are mended here (see experiments.known_mistakes)
     s, p = (np.asarray(array) for array in (hidden, a))
     right_da, right_dz = -y / p / n, (p - y) / n
     right_dz_hidden = (right_dz @ v.T) * s * (1 - s)

@@ -81,7 +81,7 @@ def two_layers(x=BATCH, w=W1, b=[2, 3, 0.5], v=W2, c=[-1, 2, -0.5]):  # noqa: B0
 
 
 def stack(seed: int, x: list) -> list:
-    """What three layers of ``Layer_Dense`` give in turn: 4-5-2-1, weights .1·randn, no bias."""
+    """The outputs of three layers of ``Layer_Dense`` in turn: 4-5-2-1, weights .1·randn, no bias."""
     rng, outputs = np.random.RandomState(seed), [jnp.asarray(x)]
     weights = [0.10 * rng.randn(i, o) for i, o in ((4, 5), (5, 2), (2, 1))]
     for w in weights:
@@ -158,7 +158,7 @@ def softmax_of_spirals(seed=0):
 
 @example("002j", "σ and tanh at .5, and their derivatives there", decimals=4)
 def slopes(z=0.5):
-    """The note's dsigmoid and dtanh give .25 and .8135 where they are called with z; see experiments.known_mistakes."""
+    """The note's dsigmoid and dtanh give .25 and .8135 if called with z; see experiments.known_mistakes."""
     found = [(forward(rule, z), *backward(rule, z)) for rule in (ops.sigmoid, ops.tanh)]
     return [[0.6225, 0.2350], [0.4621, 0.7864]], found
 

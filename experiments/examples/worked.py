@@ -1,4 +1,4 @@
-"""What a worked example is, and how one is written: the computation under a decorator that says what it shows."""
+"""A worked example: a computation under a decorator that says what it shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Example(NamedTuple):
     """A number that somebody published, or two sides of an equation, and the same by funcnet.
 
     ``function`` returns (published, computed): both numbers, or both tuples (shapes) or words, which must be the same.
-    ``decimals``: those of the published digits. ``drawn``: whether the function takes a generator for its inputs;
+    ``decimals``: how many digits were published. ``drawn``: whether the function takes a generator for its inputs;
     the others have theirs as default arguments.
     """
 
@@ -28,7 +28,7 @@ class Example(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What became of an example."""
+    """The outcome of an example."""
 
     item: str
     what: str
@@ -64,7 +64,7 @@ def work_out(worked: Example, rng: np.random.Generator) -> Row:
 
 
 def compare(published: Any, computed: Any, decimals: int) -> tuple[float, float]:
-    """The largest difference, infinite where one is NaN or is not the same word or shape; and what is allowed.
+    """The largest difference, and the largest allowed; infinite for NaN, or if words or shapes differ.
 
     That is half a unit of the last published digit, and one in the last place of the dtype that was computed in: where
     all digits were published, a sum in another order has another last one.
@@ -84,12 +84,12 @@ def compare(published: Any, computed: Any, decimals: int) -> tuple[float, float]
 
 
 def forward(rule: Rule, *args: Any) -> jax.Array:
-    """What a rule gives for lists of numbers, or for arrays as they are."""
+    """The value of a rule for lists of numbers, or for arrays as they are."""
     return rule.fwd(*map(_array, args))[0]
 
 
 def backward(rule: Rule, *args: Any, dy: Any = None) -> tuple[Any, ...]:
-    """The rule's cotangents; ``dy`` is all ones if not given, so that of one output they are its derivatives."""
+    """The rule's cotangents; ``dy`` is all ones if not given, so for one output they are its derivatives."""
     y, residuals = rule.fwd(*map(_array, args))
     return rule.bwd(residuals, jnp.ones_like(y) if dy is None else jnp.asarray(dy, y.dtype))
 

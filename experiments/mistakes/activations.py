@@ -21,7 +21,7 @@ def sigmoid_fwd(z: Float[Array, "N K"]):
 
 def sigmoid_bwd(residuals, da):
     z, a = residuals
-    return (da * a / (1 + jnp.exp(z)),)  # 1 − a = 1 / (1 + eᶻ), which keeps its digits where a is nearly 1
+    return (da * a / (1 + jnp.exp(z)),)  # 1 − a = 1 / (1 + eᶻ), which keeps its digits if a is nearly 1
 
 
 sigmoid = Rule(sigmoid_fwd, sigmoid_bwd)

@@ -1,4 +1,4 @@
-"""What a published mistake is, and how one is written: the wrong backward under a decorator that says what it is."""
+"""A published mistake: the wrong backward, under a decorator that says what it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Published(NamedTuple):
 
     ``where``: the number of the note, or "tutorials" for what many copy.
     ``right``: the forward, and the backward that is right. ``mistake``: the id that fits; ``line``: the forward's line
-    that it is on, stripped, or None. ``inputs``: arrays to check at, where it does not show at ordinary ones.
+    that it is on, stripped, or None. ``inputs``: arrays to check at, if it does not show at ordinary ones.
     """
 
     where: str

@@ -122,6 +122,6 @@ def test_mnist_is_left_out_unless_it_was_asked_for(monkeypatch, capsys, tmp_path
 
     monkeypatch.setattr(data, "mnist", nowhere)
     assert worked_examples.chosen(worked_examples.Config()) == examples.EXAMPLES
-    assert "001e is left out, as MNIST is not to be had: no network" in capsys.readouterr().err
+    assert "001e is left out: MNIST cannot be read: no network" in capsys.readouterr().err
     with pytest.raises(DataError):
         worked_examples.chosen(worked_examples.Config(data_dir=tmp_path))
