@@ -1,7 +1,7 @@
 """Initializers: ``(key, shape, dtype=float) -> array``, each made by a factory.
 
-Fans are counted with the output on the last axis: a dense weight (I, O) has fan_in I and fan_out O, and in a kernel
-(H, W, I, O) both are multiplied by the receptive field H·W.
+Fans assume the output on the last axis: a dense weight (I, O) has fan_in I and fan_out O; for a kernel (H, W, I, O)
+both are multiplied by the receptive field H·W. Initializers that need a fan raise ValueError for fewer than two axes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .types import Initializer, Shape
 
 
 def zeros() -> Initializer:
-    """Zeros: biases, which break no symmetry (Glorot & Bengio 2010, section 2.3)."""
+    """Zeros, for biases: they need not break symmetry (Glorot & Bengio 2010, section 2.3)."""
 
     def init(key, shape: Shape, dtype=float):
         return jnp.zeros(shape, dtype)
@@ -33,7 +33,7 @@ def normal(stddev: float = 0.01) -> Initializer:
 
 
 def uniform(low: float = -0.5, high: float = 0.5) -> Initializer:
-    """U(low, high); an interval around zero, as in Rumelhart, Hinton & Williams (1986). Raises ValueError if empty."""
+    """U(low, high); around zero as in Rumelhart, Hinton & Williams (1986). Raises ValueError unless low < high."""
     if not low < high:
         raise ValueError(f"uniform expects low < high; got {low} and {high}")
 
@@ -59,7 +59,7 @@ def he_normal() -> Initializer:
 
 
 def he_uniform() -> Initializer:
-    """U(−a, a), a = √(6 / fan_in): He et al. (2015) with a uniform distribution of the same variance."""
+    """U(−a, a), a = √(6 / fan_in): a uniform distribution of the same variance as ``he_normal``."""
     return _scaled_uniform(lambda fan_in, fan_out: 2 / fan_in)
 
 
@@ -69,7 +69,7 @@ def lecun_normal() -> Initializer:
 
 
 def lecun_uniform() -> Initializer:
-    """U(−a, a), a = √(3 / fan_in): LeCun et al. (1998) with a uniform distribution of the same variance."""
+    """U(−a, a), a = √(3 / fan_in): a uniform distribution of the same variance as ``lecun_normal``."""
     return _scaled_uniform(lambda fan_in, fan_out: 1 / fan_in)
 
 

@@ -3,16 +3,16 @@
     init(params)                      -> opt_state
     update(grads, opt_state, params)  -> (updates, opt_state)      params + updates are the next params
 
-The signature, the hyper-parameters and their defaults are optax's, so that an optax transformation may stand in a
-``chain`` here, and one of these in an ``optax.chain``. The first half of the file holds the small transformations,
-which turn a gradient g into a direction of ascent; the second half chains them, and ``scale_by_learning_rate`` comes
-last and turns ascent into descent. In the formulas t counts updates from 1, and all is elementwise.
+The signature, the hyperparameters and their defaults are optax's: an optax transformation may be part of a ``chain``
+here, and one of these part of an ``optax.chain``. The small transformations come first; they turn a gradient g into a
+direction of ascent. The named optimizers chain them, with ``scale_by_learning_rate`` last, which turns ascent into
+descent. In the formulas t counts updates from 1, and everything is elementwise.
 
-An update has the dtype of its gradient. What is accumulated is float32 at least, whatever the parameters are: in
-bfloat16 a b2 of 0.999 would round to 1, and nothing would ever be forgotten. A state holds arrays only, none of which
-shares a buffer with another or with params, so that both may be donated.
+An update has the dtype of its gradient. Accumulators are float32 or wider, whatever the parameters are: in bfloat16 a
+b2 of 0.999 would round to 1, and nothing would ever be forgotten. A state holds only arrays that share no buffer with
+each other or with params, so that both may be donated.
 
-A ``learning_rate`` is a number or a schedule; a number out of its range is a ValueError at construction.
+A ``learning_rate`` is a number or a schedule. Every factory raises ValueError if an argument is out of range.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def apply_updates(params: Params, updates: Params) -> Params:
 
 
 def chain(*optimizers: Optimizer) -> Optimizer:
-    """One after the other: the updates of each are the gradients of the next; the state is the tuple of theirs."""
+    """Applies each to the updates of the one before; the state is the tuple of their states."""
 
     def init(params):
         return tuple(optimizer.init(params) for optimizer in optimizers)
@@ -51,7 +51,7 @@ def chain(*optimizers: Optimizer) -> Optimizer:
 
 
 def _filled(params: Params, value: float = 0.0) -> Params:
-    """New accumulators: a constant in the shape and sharding of every leaf, in float32 at least."""
+    """New accumulators: a constant in the shape and sharding of every leaf, in float32 or wider."""
     return jax.tree.map(
         lambda p: jnp.full_like(p, value, dtype=jnp.float32 if p.dtype.itemsize < 4 else p.dtype), params
     )
@@ -91,10 +91,10 @@ def scale_by_learning_rate(learning_rate: float | Schedule) -> Optimizer:
 
 
 def clip_by_global_norm(max_norm: float) -> Optimizer:
-    """u = g · min(1, max_norm / ‖g‖), with ‖g‖ the Euclidean norm of all leaves as one vector.
+    """u = g · min(1, max_norm / ‖g‖), with ‖g‖ the Euclidean norm of all leaves together.
 
-    Pascanu, Mikolov & Bengio (2013), algorithm 1. The norm is summed in the default float. One that is NaN leaves
-    the gradient as it is, so that NaN stays in the leaf where it arose; one that overflows gives no step at all.
+    Pascanu, Mikolov & Bengio (2013), algorithm 1. The norm is summed in the default float. If it is NaN, the
+    gradient stays as it is, and NaN in the leaf where it arose; if it overflows, u = 0.
     Raises ValueError unless max_norm > 0.
     """
     require("(0, ∞)", max_norm=max_norm)
@@ -102,17 +102,17 @@ def clip_by_global_norm(max_norm: float) -> Optimizer:
     def update(grads, opt_state, params):
         squares = [jnp.sum(g.astype(float) ** 2) for g in jax.tree.leaves(grads)]
         norm = jnp.sqrt(sum(squares))
-        scale = jnp.where(norm > max_norm, max_norm / norm, 1)  # where ‖g‖ = 0 the quotient is not taken
+        scale = jnp.where(norm > max_norm, max_norm / norm, 1)  # the quotient is not used if ‖g‖ = 0
         return jax.tree.map(lambda g: g * scale.astype(g.dtype), grads), opt_state
 
     return Optimizer(lambda params: (), update)
 
 
 def add_decayed_weights(weight_decay: float, names: tuple[str, ...] = WEIGHTS) -> Optimizer:
-    """u = g + weight_decay · w on the leaves called by one of ``names``, and u = g on all others.
+    """u = g + weight_decay · w on the leaves whose name is in ``names``, and u = g on all others.
 
-    By default these are weights and tables, not biases, gains or statistics; see ``ops.penalties.named``. Before the
-    direction is found this is an l2 penalty, after it (as in ``adamw``) decoupled weight decay.
+    By default weights and tables decay, but not biases, gains or statistics; ``ops.penalties.named`` chooses them.
+    Before a direction is computed this is an l2 penalty, after it (as in ``adamw``) decoupled weight decay.
     """
     require("[0, ∞)", weight_decay=weight_decay)
 
@@ -136,7 +136,7 @@ def trace(momentum: float, nesterov: bool = False) -> Optimizer:
     """v ← momentum · v + g;  u = v, or with ``nesterov`` u = g + momentum · v.
 
     Heavy ball: Polyak (1964). Nesterov's method (Sutskever et al. 2013) takes the gradient at the point ahead,
-    θ + momentum · v; written in that point, it is this u (Bengio, Boulanger-Lewandowski & Pascanu 2013).
+    θ + momentum · v; with that point for θ the step is this u (Bengio, Boulanger-Lewandowski & Pascanu 2013).
     """
     require("[0, 1)", momentum=momentum)
 
@@ -225,8 +225,8 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Opti
 def _weight(b: float, count: Int[Array, ""]) -> Float[Array, ""]:
     """1 − bᵗ, the sum of the weights in an average of t terms, as −expm1(t log b).
 
-    In float32 the plain form is wrong by 1e-5 at b = 0.999, t = 1 (a difference of numbers close to 1), and by more
-    as b comes nearer to 1, where rounding b alone shifts bᵗ. The logarithm is taken in float64, on the host.
+    In float32 the plain form is wrong by 1e-5 at b = 0.999, t = 1 (a difference of numbers close to 1), and by more for
+    b closer to 1, where rounding b alone shifts bᵗ. The logarithm is taken in float64, on the host.
     """
     return -jnp.expm1(count.astype(float) * (math.log(b) if b else -math.inf))
 
@@ -290,7 +290,7 @@ def adamw(
     """Adam with decoupled weight decay: u = −rate · (Adam's direction + weight_decay · w).
 
     Loshchilov & Hutter (2019), algorithm 2, with the decay multiplied by the whole learning rate, α as well as its
-    schedule. Only the leaves called by one of ``names`` decay, where optax by default decays all.
+    schedule. Only the leaves whose name is in ``names`` decay; optax decays all by default.
     """
     return chain(
         scale_by_adam(b1, b2, eps), add_decayed_weights(weight_decay, names), scale_by_learning_rate(learning_rate)
@@ -306,7 +306,7 @@ def lion(
 ) -> Optimizer:
     """Lion: u = −rate · (``scale_by_lion``'s sign + weight_decay · w) (Chen et al. 2023, algorithm 2).
 
-    Every element moves by the whole rate, so that the paper takes one 3 to 10 times smaller than Adam's. Decays as
-    ``adamw`` does.
+    Every element moves by the full rate, so the paper takes a rate 3 to 10 times smaller than Adam's. The same leaves
+    decay as in ``adamw``.
     """
     return chain(scale_by_lion(b1, b2), add_decayed_weights(weight_decay, names), scale_by_learning_rate(learning_rate))

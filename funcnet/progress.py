@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, plain lines in a pipe; both on standard error, where they mix with no result."""
+"""A progress bar on a terminal, plain lines in a pipe; both on standard error, apart from any results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 def step_progress(unit: str, total: int, lines: int | None = None) -> Iterator[Callable[[str], None]]:
     """Yields ``report(text)``, to be called after each of ``total`` steps.
 
-    In a pipe a line is printed for each, or for about ``lines`` of them.
+    In a pipe it prints one line per step, or about ``lines`` lines in all.
     """
     if not sys.stderr.isatty():
         every, steps = max(1, total // (lines or total or 1)), itertools.count(1)
@@ -30,7 +30,7 @@ def step_progress(unit: str, total: int, lines: int | None = None) -> Iterator[C
         columns = (
             TextColumn(unit),
             MofNCompleteColumn(),
-            BarColumn(bar_width=16),  # so that the count, the time left and two figures fit into 80 columns
+            BarColumn(bar_width=16),  # the count, the time left and two figures then fit into 80 columns
             TimeRemainingColumn(),
             TextColumn("{task.description}", markup=False),
         )
@@ -41,9 +41,9 @@ def step_progress(unit: str, total: int, lines: int | None = None) -> Iterator[C
 
 @contextmanager
 def epoch_progress(epochs: int, enabled: bool = True) -> Iterator[Callable[[Mapping[str, float]], None]]:
-    """Yields ``report(row)``, to be called after each epoch with its figures; those of the last split are shown.
+    """Yields ``report(row)``, to be called after each epoch with its figures; it shows the last split's figures.
 
-    In a pipe about ten lines are printed, however many the epochs.
+    In a pipe it prints about ten lines, however many epochs there are.
     """
     if not enabled:
         yield lambda row: None

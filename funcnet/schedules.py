@@ -2,8 +2,8 @@
 
     schedule(count)  ->  rate          count an int32 array, 0 at the first update; rate in the default float
 
-In the formulas t is the count and α the ``learning_rate`` that a factory is given. None branches on the count, so
-that every schedule compiles and maps. Each factory raises ValueError where an argument is out of the range it needs.
+In the formulas t is the count and α the ``learning_rate`` of the factory. No schedule branches on the count in Python,
+so all of them compile and vmap. Each factory raises ValueError if an argument is out of range.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _CONTAINS: dict[Interval, Callable[[float], bool]] = {
 
 
 def require(interval: Interval, **values: float) -> None:
-    """Raises ValueError for a value outside of ``interval``, under its own name; NaN lies in none."""
+    """Raises ValueError for a value outside ``interval``, naming it. NaN lies in no interval."""
     for name, value in values.items():
         if not _CONTAINS[interval](value):
             raise ValueError(f"{name} must lie in {interval}; got {value}")
 
 
 def _real(count: Int[Array, "*T"]) -> Float[Array, "*T"]:
-    """The count as a default float: an int32 divided by an integer would be float32 even where floats are float64."""
+    """The count as a default float: an int32 divided by an integer would be float32 even if floats are float64."""
     return jnp.asarray(count, float)
 
 
@@ -47,12 +47,12 @@ def constant(learning_rate: float) -> Schedule:
 
 
 def as_schedule(learning_rate: float | Schedule) -> Schedule:
-    """A schedule as it is, a number as a constant one."""
+    """A schedule unchanged, a number as a constant schedule."""
     return learning_rate if callable(learning_rate) else constant(learning_rate)
 
 
 def step(learning_rate: float, steps: int, factor: float) -> Schedule:
-    """rate = α · factor^⌊t / steps⌋: constant but for a multiplication by ``factor`` after every ``steps`` updates."""
+    """rate = α · factor^⌊t / steps⌋: multiplied by ``factor`` after every ``steps`` updates."""
     require("[0, ∞)", learning_rate=learning_rate)
     require("[1, ∞)", steps=steps)
     require("(0, ∞)", factor=factor)
@@ -60,7 +60,7 @@ def step(learning_rate: float, steps: int, factor: float) -> Schedule:
 
 
 def exponential(learning_rate: float, steps: int, factor: float) -> Schedule:
-    """rate = α · factor^(t / steps): what ``step`` does in jumps, smoothly."""
+    """rate = α · factor^(t / steps): the smooth form of ``step``."""
     require("[0, ∞)", learning_rate=learning_rate)
     require("[1, ∞)", steps=steps)
     require("(0, ∞)", factor=factor)
@@ -96,8 +96,8 @@ def cosine(learning_rate: float, steps: int, final: float = 0.0) -> Schedule:
 def warmup(steps: int, after: float | Schedule) -> Schedule:
     """rate = after(0) · t / steps while t < ``steps``, then after(t − steps).
 
-    The ramp starts at 0, ends where ``after`` begins, and ``after`` counts from the end of the ramp. Gradual warmup
-    is due to Goyal et al. (2017), section 2.2.
+    The ramp rises from 0 to the first rate of ``after``, whose count starts at the end of the ramp. Gradual warmup is
+    due to Goyal et al. (2017), section 2.2.
     """
     require("[1, ∞)", steps=steps)
     follow = as_schedule(after)

@@ -1,12 +1,12 @@
-"""The three atoms, and the few names that every floor above shares.
+"""The three atoms, and the few names that all other modules share.
 
-Everything in funcnet is one of three tuples of pure functions. None has behaviour of its own, none mutates:
+Everything in funcnet is one of three tuples of pure functions. None has methods of its own, and nothing mutates:
 
     Rule(fwd, bwd)                 an operation on arrays, with its hand-derived backward
     Layer(init, fwd, bwd)          a rule with parameters; layers compose into layers
     Optimizer(init, update)        gradients to updates
 
-A batch axis leads every array; the shapes that ``Layer.init`` sees leave it out.
+Every array starts with a batch axis; the shapes that ``Layer.init`` takes and returns leave it out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Params = Any
 """A pytree of arrays: a dict per layer, a tuple per combinator."""
 
 Residuals = Any
-"""What ``fwd`` saves for ``bwd``: a pytree that holds arrays only."""
+"""Saved by ``fwd`` for ``bwd``: a pytree of arrays."""
 
 Shape = tuple[int, ...]
 
@@ -31,7 +31,7 @@ class Rule(NamedTuple):
     """An operation and its derivative.
 
     fwd(*args)          -> (y, residuals)
-    bwd(residuals, dy)  -> a tuple: a cotangent for each arg, in the order of args; None where an arg is not
+    bwd(residuals, dy)  -> a tuple: a cotangent for each arg, in the order of args; None if an arg is not
                            differentiable (labels, a random key)
     """
 
@@ -44,7 +44,7 @@ class Layer(NamedTuple):
 
     init(key, in_shape)       -> (params, out_shape)     shapes without the batch axis
     fwd(params, x, key=None)  -> (y, residuals)          key=None is inference, a key is training
-    bwd(residuals, dy)        -> (dparams, dx)           dx is None where x is not differentiable, as tokens are
+    bwd(residuals, dy)        -> (dparams, dx)           dx is None if x is not differentiable, e.g. tokens
 
     ``name`` is what errors and summaries call the layer. A combinator also says what it is made of, so that
     ``combine(*parts)`` builds it anew: that lets a tool look inside without knowing any combinator. ``labels`` are the
@@ -78,7 +78,7 @@ def memoized(factory: F) -> F:
 
 
 class Optimizer(NamedTuple):
-    """A transformation of gradients; the signature is optax's, so that an optax transformation may take its place.
+    """A transformation of gradients; the signature is optax's, so an optax transformation may take its place.
 
     init(params)                      -> opt_state
     update(grads, opt_state, params)  -> (updates, opt_state)      to be added to params
@@ -95,15 +95,15 @@ class Initializer(Protocol):
 
 
 class Below(NamedTuple):
-    """The range of an integer argument: ``Annotated[Int[Array, "*B"], Below("K")]`` lies in [0, K)."""
+    """Marks the range of an integer argument: ``Annotated[Int[Array, "*B"], Below("K")]`` lies in [0, K)."""
 
     axis: str
 
 
 def at_least_float32(dtype: Any) -> Any:
-    """The dtype to add in: float32 for what is narrower, else ``dtype`` itself."""
+    """The dtype to accumulate in: float32 for narrower dtypes, else ``dtype`` itself."""
     return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
 
 
 class ShapeError(ValueError):
-    """An array or a shape that does not fit; the message names the layer, what it got and what it expects."""
+    """An array or a shape that does not fit; the message names the layer, the shape it got and the shape it expects."""

@@ -15,16 +15,16 @@ import numpy as np
 PathLike = str | os.PathLike[str]
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-CHUNK = 1 << 18  # bytes read at a time: memory grows with what a file holds, not with what its header claims
+CHUNK = 1 << 18  # bytes read at a time: memory grows with the file, not with the claims of its header
 
 
 class DataError(ValueError):
-    """A file or a name that gives no data: one line with its name, what is wrong with it and what was expected."""
+    """A file or a name that yields no data; the message is one line: its name, the fault, and what was expected."""
 
 
 @contextmanager
 def blame(culprit: object, advice: str = "") -> Iterator[None]:
-    """Turns whatever goes wrong inside into the DataError that names the culprit."""
+    """Turns an OSError or ValueError inside into a DataError that names the culprit."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -37,10 +37,10 @@ def read_idx(path: PathLike) -> np.ndarray:
     """The array in an IDX file, plain or gzipped, in native byte order.
 
     The format: bytes 0, 0, type, rank; then ``rank`` sizes as big-endian uint32; then the elements, big-endian and
-    with the last axis fastest (LeCun, Cortes & Burges, "The MNIST database", 1998). Gzip is told by its own first
+    with the last axis fastest (LeCun, Cortes & Burges, "The MNIST database", 1998). Gzip is recognised by its first
     bytes, not by the file's name.
 
-    Raises DataError where the file cannot be read, or is not exactly that.
+    Raises DataError if the file cannot be read, or deviates from the format.
     """
     with blame(path):
         return read_hashed(path)[0]
@@ -49,7 +49,7 @@ def read_idx(path: PathLike) -> np.ndarray:
 def read_hashed(path: PathLike, at_most: float = math.inf) -> tuple[np.ndarray, str]:
     """The array of an IDX file, and the SHA-256 of the file's bytes once decompressed.
 
-    Raises OSError or ValueError; the latter also where the header claims more than ``at_most`` bytes of data.
+    Raises OSError or ValueError; the latter also if the header claims more than ``at_most`` bytes of data.
     """
     with open(path, "rb") as file:
         read = _inflating(file) if file.peek(2)[:2] == b"\x1f\x8b" else file.read
@@ -71,7 +71,7 @@ def read_hashed(path: PathLike, at_most: float = math.inf) -> tuple[np.ndarray, 
 
 
 def _checked(magic: bytes) -> tuple[np.dtype[Any], int]:
-    """The type and the rank that an IDX file opens with."""
+    """The type and the rank from the first four bytes of an IDX file."""
     if len(magic) < 4 or magic[:2] != b"\0\0":
         wrong = "truncated" if len(magic) < 4 else "wrong magic number"
         raise ValueError(f"{wrong}: starts with '{magic.hex(' ')}'; an IDX file starts with 00 00, its type, its rank")
@@ -84,7 +84,7 @@ def _checked(magic: bytes) -> tuple[np.dtype[Any], int]:
 
 
 def _take(read: Callable[[int], bytes], size: int) -> bytes:
-    """``size`` bytes, or as many as there are."""
+    """``size`` bytes, or fewer if the file ends."""
     taken = bytearray()
     while len(taken) < size and (chunk := read(min(CHUNK, size - len(taken)))):
         taken += chunk
@@ -92,9 +92,9 @@ def _take(read: Callable[[int], bytes], size: int) -> bytes:
 
 
 def _inflating(file: BinaryIO) -> Callable[[int], bytes]:
-    """A ``read(size)`` of what the gzip file holds, in one member or several; inflates no byte more than it returns.
+    """A ``read(size)`` of a gzip file with one member or several; it inflates no more than it returns.
 
-    The standard ``gzip`` module would pass over zeros that follow the last member.
+    The standard ``gzip`` module would skip zeros after the last member.
     """
     gzip_format = 31  # the header and the checksum of gzip, the largest window
     member = zlib.decompressobj(gzip_format)

@@ -1,7 +1,7 @@
 """Data sets as NumPy arrays.
 
-A named set is always the set of that name: each of its files, wherever it is found, must have the one SHA-256 that
-stands in ``SOURCES``. Nothing is cached in memory, so the arrays are the caller's own.
+Each file of MNIST and Fashion-MNIST must have the SHA-256 listed in ``SOURCES``, wherever it is found. Nothing is
+cached in memory, so the arrays belong to the caller.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .idx import DataError, PathLike, blame, read_hashed
 
 
 class Dataset(NamedTuple):
-    """Examples and their labels (of a regression, targets), already split. Images keep their shape, in [0, 1]."""
+    """Examples and their labels (for regression, targets), split. Images keep their shape, with values in [0, 1]."""
 
     x_train: Float32[np.ndarray, "N *S"]
     y_train: Int32[np.ndarray, "N"] | Float32[np.ndarray, "N"]
@@ -31,7 +31,7 @@ class Dataset(NamedTuple):
 
 @contextmanager
 def _extra(package: str) -> Iterator[None]:
-    """Imports that an installation without the extras lacks."""
+    """Explains an ImportError inside: the package belongs to the extras."""
     try:
         yield
     except ImportError as error:
@@ -42,7 +42,7 @@ def _extra(package: str) -> Iterator[None]:
 
 
 class Source(NamedTuple):
-    """Where the four files of a set come from, and the SHA-256 of each once decompressed, in the order of Dataset."""
+    """The origin of a set's four files, and the SHA-256 of each decompressed file, in the order of Dataset."""
 
     title: str
     url: str
@@ -79,11 +79,11 @@ LARGEST = 1 << 26  # bytes of data; no file of these sets holds more than 47 MB,
 def mnist(data_dir: PathLike | None = None) -> Dataset:
     """Handwritten digits: 60,000 and 10,000 images (28, 28), ten classes (LeCun, Bottou, Bengio & Haffner 1998).
 
-    Read from ``data_dir`` or, failing that, from the directory in FUNCNET_DATA_DIR: either must hold the four files,
-    plain or .gz (plain goes first). With neither, they are looked for in the user's cache, and downloaded into it.
+    Read from ``data_dir`` or else from the directory in FUNCNET_DATA_DIR, which must hold the four files, plain or .gz
+    (plain takes precedence). With neither set, they are read from the user's cache, or downloaded into it.
 
-    Raises DataError where a file is missing, malformed or not the genuine one, or a download fails; ImportError
-    where pooch is needed and missing.
+    Raises DataError if a file is missing, malformed or not genuine, or a download fails; ImportError if pooch is needed
+    and missing.
     """
     return _load_source("mnist", data_dir)
 
@@ -91,7 +91,7 @@ def mnist(data_dir: PathLike | None = None) -> Dataset:
 def fashion_mnist(data_dir: PathLike | None = None) -> Dataset:
     """Ten kinds of clothing, in the same shapes and files as ``mnist`` (Xiao, Rasul & Vollgraf 2017).
 
-    Found as ``mnist`` is, and also where Debian's package installs it.
+    Found like ``mnist``, and also in the directory of Debian's package.
     """
     return _load_source("fashion-mnist", data_dir)
 
@@ -108,7 +108,7 @@ def _load_source(name: str, data_dir: PathLike | None) -> Dataset:
 
 
 def _read_genuine(path: PathLike, source: Source, file: str) -> np.ndarray:
-    """The array of an IDX file that must be the named one of the source. Raises OSError or ValueError."""
+    """The array of an IDX file, which must be the source's own ``file``. Raises OSError or ValueError."""
     array, digest = read_hashed(path, at_most=LARGEST)
     if digest != source.digests[file]:
         known = {sha: f"{s.title}'s {f}" for s in SOURCES.values() for f, sha in s.digests.items()}
@@ -118,7 +118,7 @@ def _read_genuine(path: PathLike, source: Source, file: str) -> np.ndarray:
 
 
 def _locate(name: str, data_dir: PathLike | None) -> dict[str, Path]:
-    """The path of each of the set's files; a directory that was asked for is never passed over for another."""
+    """The path of each of the set's files. If the caller names a directory, no other is searched."""
     source = SOURCES[name]
     given = data_dir if data_dir is not None else os.environ.get("FUNCNET_DATA_DIR") or None
     if given is not None:
@@ -138,32 +138,32 @@ def _locate(name: str, data_dir: PathLike | None) -> dict[str, Path]:
 
 
 def _find(directory: Path, source: Source) -> dict[str, Path]:
-    """Those of the source's files that the directory holds, in the source's order."""
+    """The source's files that the directory holds, in the source's order."""
     candidates = ((file, directory / f"{file}{suffix}") for file in source.digests for suffix in (".gz", ""))
     return {file: path for file, path in candidates if os.path.isfile(path)}
 
 
 def _download(source: Source, cache: Path) -> None:
-    """Fetches the files that the cache lacks. A file that is not the genuine one never stays there.
+    """Fetches the files that the cache lacks. A file that is not genuine never stays there.
 
-    Pooch draws its progress bar with tqdm; without one, or in a pipe, it prints a line for each file.
+    Pooch draws its progress bar with tqdm; without tqdm, or in a pipe, it prints a line for each file.
     """
     import pooch
 
     http = pooch.HTTPDownloader(progressbar=sys.stderr.isatty() and find_spec("tqdm") is not None)
-    registry = {f"{file}.gz": None for file in source.digests}  # pooch would want the digests of the packed bytes
+    registry = {f"{file}.gz": None for file in source.digests}  # pooch would check the digests of the packed bytes
     store = pooch.create(path=cache, base_url=source.url, registry=registry, retry_if_failed=1)
 
     def genuine(file: str) -> Callable[[str, str, Any], None]:
         def download(url: str, partial: str, store: Any) -> None:
             http(url, partial, store)
-            _read_genuine(partial, source, file)  # where this raises, pooch removes the partial file and tries again
+            _read_genuine(partial, source, file)  # if this raises, pooch removes the partial file and tries again
 
         return download
 
     for file in source.digests:
-        with blame(f"{source.url}{file}.gz", "; have the files already? Say where: --data-dir or FUNCNET_DATA_DIR"):
-            store.fetch(f"{file}.gz", downloader=genuine(file))  # does nothing where the file is there
+        with blame(f"{source.url}{file}.gz", "; if you have the files, say where: --data-dir or FUNCNET_DATA_DIR"):
+            store.fetch(f"{file}.gz", downloader=genuine(file))  # does nothing if the file is there
 
 
 # ---------------------------------------------------------------- small sets
@@ -186,7 +186,7 @@ def iris(seed: int = 0, held_out: float = 0.2) -> Dataset:
 
 
 def diabetes(seed: int = 0, held_out: float = 0.2) -> Dataset:
-    """442 patients, ten measurements each, in their own units, to how far diabetes has gone a year later: 25 to 346.
+    """442 patients, ten measurements each in their own units, and the progression of diabetes after a year, 25 to 346.
 
     A regression (Efron, Hastie, Johnstone & Tibshirani 2004), scikit-learn's copy; see ``_split``.
     """
@@ -197,7 +197,7 @@ def diabetes(seed: int = 0, held_out: float = 0.2) -> Dataset:
 
 
 def _split(x: np.ndarray, y: np.ndarray, seed: int, held_out: float) -> Dataset:
-    """A fraction ``held_out`` becomes the test set, drawn by ``seed``; of labels, with every class in proportion."""
+    """A fraction ``held_out``, drawn by ``seed``, becomes the test set; classes keep their proportions."""
     from sklearn.model_selection import train_test_split
 
     labels = np.issubdtype(y.dtype, np.integer)
@@ -211,7 +211,7 @@ def _split(x: np.ndarray, y: np.ndarray, seed: int, held_out: float) -> Dataset:
 def spiral(
     points_per_class: int = 100, classes: int = 3, noise: float = 0.2, seed: int = 0
 ) -> tuple[Float32[np.ndarray, "N 2"], Int32[np.ndarray, "N"]]:
-    """Interleaved spiral arms, one a class, in the unit disc: (x, y).
+    """Interleaved spiral arms, one per class, in the unit disc: (x, y).
 
     Along arm c the radius r runs from 0 to 1 and the angle t from 4c to 4(c + 1), with ``noise``·N(0, 1) added
     to t; x = (r sin 2.5t, r cos 2.5t) (Karpathy, CS231n notes; Kinsley & Kukieła, "Neural Networks from Scratch").
@@ -236,9 +236,9 @@ DATASETS: dict[str, Callable[[PathLike | None, int], Dataset]] = {
 
 
 def load(name: str, data_dir: PathLike | None = None, seed: int = 0) -> Dataset:
-    """The set of that name in ``DATASETS``. The bundled ones need no ``data_dir``; MNIST's split needs no ``seed``.
+    """The set called ``name`` in ``DATASETS``. Bundled sets ignore ``data_dir``; MNIST's split ignores ``seed``.
 
-    Raises DataError where no set has that name, and whatever the set's own function raises.
+    Raises DataError for an unknown name, and whatever the set's own function raises.
     """
     if name not in DATASETS:
         raise DataError(f"no data set is called {name!r}; expected one of {', '.join(DATASETS)}")

@@ -1,6 +1,6 @@
-"""Text as bytes, split into what is trained on and what is held out.
+"""Text as bytes, split into a training part and a held-out part.
 
-A byte is a token: 256 of them spell any text, and bits per byte compare models whatever their tokens are.
+A byte is a token: 256 tokens spell any text, and bits per byte compare models whatever their tokens are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HELD_OUT = 0.1
 
 
 class Text(NamedTuple):
-    """The bytes of a text, already split."""
+    """The bytes of a text, split."""
 
     train: UInt8[np.ndarray, "N"]
     held_out: UInt8[np.ndarray, "M"]
@@ -30,26 +30,26 @@ class Text(NamedTuple):
 def standard_library(seed: int = 0) -> Text:
     """The running Python's own standard library, as source; a tenth of its files, drawn by ``seed``, is held out.
 
-    Always at hand, and about 11 MB. Without tests, idlelib, lib2to3 and what was installed besides.
+    About 11 MB that every installation has, without tests, idlelib, lib2to3 and installed packages.
     """
     return _split([path.read_bytes() for path in _sources()], seed)
 
 
 def text_file(path: PathLike) -> Text:
-    """Any file, as bytes; its last tenth is held out. Raises DataError where it cannot be read, or is too short."""
+    """Any file, as bytes; its last tenth is held out. Raises DataError if it is unreadable or too short."""
     with blame(path):
         content = np.fromfile(path, np.uint8)
         cut = int(len(content) * (1 - HELD_OUT))
         if not 0 < cut < len(content) - 1:
-            raise ValueError(f"holds {len(content)} bytes; at least eleven are wanted, two of them to be held out")
+            raise ValueError(f"holds {len(content)} bytes; expected at least eleven, so that two can be held out")
     return Text(content[:cut], content[cut:])
 
 
 def names(path: PathLike | None = None, seed: int = 0) -> Text:
-    """The different lines of a file, shuffled by ``seed``; a tenth of them is held out.
+    """The distinct lines of a file, shuffled by ``seed``; a tenth of them is held out.
 
-    Without a file they are the names that the standard library defines with ``def`` and ``class``: some 15,000.
-    Raises DataError where the file cannot be read, or has not two different lines.
+    Without a file, the names that the standard library defines with ``def`` and ``class``: some 15,000.
+    Raises DataError if the file cannot be read, or has fewer than two distinct lines.
     """
     if path is None:
         found = {
@@ -59,7 +59,7 @@ def names(path: PathLike | None = None, seed: int = 0) -> Text:
         with blame(path):
             found = {line.strip() for line in Path(path).read_bytes().splitlines()} - {b""}
             if len(found) < 2:
-                raise ValueError(f"holds {len(found)} different names, one a line; two at least are wanted")
+                raise ValueError(f"holds {len(found)} distinct names, one per line; expected at least two")
     return _split([name + b"\n" for name in sorted(found)], seed)
 
 

@@ -4,8 +4,8 @@ As everywhere in the field, "convolution" here is a correlation: the kernel is n
 makes O/groups channels from C/groups others, and the kernel's third axis holds C/groups (Krizhevsky, Sutskever & Hinton
 2012, section 3.5).
 
-The image is cut into what the windows see ("im2col", Chellapilla, Puri & Simard 2006); the rest is matrix products,
-summed in float32 or wider. Only the columns are copied: the matrix u_r, everything that any window sees in its row r,
+The image is cut into windows ("im2col", Chellapilla, Puri & Simard 2006); the rest is matrix products, summed in
+float32 or wider. Only the columns are copied: the matrix u_r, everything that any window sees in its row r,
 is then a slice of rows, and y = Σ_r u_r w_r. So the image is held S times instead of R S times. XLA runs this as fast
 inside a loop as outside; on a CPU its own convolution is slower there.
 """
@@ -181,7 +181,7 @@ def _image(y: Array, windows: tuple[Span, Span], n: int) -> Array:
     return jnp.moveaxis(y, 0, 1).reshape(n, rows.out, columns.out, len(y) * y.shape[2])
 
 
-# ---------------------------------------------------------------- the bias, and what fits
+# ---------------------------------------------------------------- bias and shapes
 
 
 def _with_bias(y: Array, b: Array | None) -> Array:

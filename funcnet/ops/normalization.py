@@ -1,6 +1,6 @@
 """Normalisation: x brought to mean 0 and variance 1 over some axes, then scaled by γ and shifted by β.
 
-The rules differ in what is averaged over which axes; the backward through the statistics is the same for all, in
+The rules differ in the axes that they average over; the backward through the statistics is the same for all, in
 ``_standardise_bwd``. Statistics are computed in float32 or wider, the variance in two passes.
 
 Batch normalisation has parts in three files: ``batch_norm`` (training) and ``batch_norm_inference`` are the rules here;

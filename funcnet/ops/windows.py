@@ -44,25 +44,25 @@ class Span(NamedTuple):
     high: int
 
 
-def whole(what: str, value: int) -> int:
+def whole(name: str, value: int) -> int:
     """A setting that is one integer. Raises ValueError unless it is at least 1."""
     try:
         number = operator.index(value)
     except TypeError:
         number = 0
     if number < 1:
-        raise ValueError(f"{what} must be an integer of at least 1; got {value!r}")
+        raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
     return number
 
 
-def pair(what: str, value: Pair) -> tuple[int, int]:
+def pair(name: str, value: Pair) -> tuple[int, int]:
     """(rows, columns) of a setting. Raises ValueError unless both are integers of at least 1."""
     try:
         rows, columns = (operator.index(v) for v in (value if isinstance(value, Sequence) else (value, value)))
     except (TypeError, ValueError):
         rows = columns = 0
     if rows < 1 or columns < 1:
-        raise ValueError(f"{what} must be an integer of at least 1, or a pair of them; got {value!r}")
+        raise ValueError(f"{name} must be an integer of at least 1, or a pair of them; got {value!r}")
     return rows, columns
 
 

@@ -17,9 +17,9 @@ import numpy as np
 import pooch
 import pytest
 
-from funcnet import data
-from funcnet.data import SOURCES, Source
+from funcnet.data import sets as data
 from funcnet.data.idx import DataError, read_idx
+from funcnet.data.sets import SOURCES, Source
 from tests.data.test_idx import idx
 
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")

@@ -61,7 +61,7 @@ def test_names_are_lines_each_in_one_part(tmp_path):
 
 @pytest.mark.parametrize(
     ("read", "wanted"),
-    [(text.text_file, "0 bytes; at least eleven are wanted"), (text.names, "0 different .*; two at least are wanted")],
+    [(text.text_file, "0 bytes; expected at least eleven"), (text.names, "0 distinct .*; expected at least two")],
 )
 def test_what_cannot_be_read_is_named(read, wanted, tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.txt: No such file"):
