@@ -21,7 +21,7 @@ FLOORS = {
     "gradcheck": "tolerances engine mistakes report trial judge diagnose check command",
     "gradcheck/engine": "leaves packing jaxprs inspection widening compiling",
     "gradcheck/trial": "subject settings specs draws variants",
-    "gradcheck/judge": "form reference probe laws kinks doubts arithmetic adequacy",
+    "gradcheck/judge": "form reference probe laws kinks doubts arithmetic rows adequacy",
     "gradcheck/diagnose": "evidence graph slips axes patterns paths fits attribution diagnose",
     "gradcheck/diagnose/slips": "slip slopes operands exchanged",
     "gradcheck/command": "discovery cli",

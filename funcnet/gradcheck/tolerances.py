@@ -1,13 +1,14 @@
-"""Every tolerance, budget and seed of the checker, with the reason for its value."""
+"""Every tolerance, budget and seed of the checker, with the reason for its value. Sizes of inputs: trial/draws.py."""
 
 from __future__ import annotations
 
 import numpy as np
 
 EPS = float(np.finfo(np.float64).eps)
+FLOAT32 = float(np.finfo(np.float32).eps)
 TINY = 1e-300  # in place of a scale of zero, by which nothing can be divided
 
-# ---------------------------------------------------------------- the comparison in float64
+# ---------------------------------------------------------------- the derivation, in float64
 
 # |error| ≤ RELATIVE·|ref| + ABSOLUTE·(scale of the leaf) + MOVEMENT·(movement of the reference as the inputs move by a
 # rounding unit). True rules agree to 1e-15 … 1e-12, and 1.00001 times the truth must fail.
@@ -15,22 +16,44 @@ RELATIVE, ABSOLUTE, MOVEMENT = 1e-10, 1e-12, 4
 NUDGES = 8  # inputs moved by a rounding unit: one may leave some element where it is, by luck
 VANISHING = 1e-10  # of dy: a leaf below may be zero by cancellation, which is then told by the parts that cancel
 PARITY = 64  # rounding units of the largest entry: what two programs for one function may differ by
+LINEAR = 1e-9  # of the largest entry: what the two sides of a law of the cotangent may differ by
+FAR, FAR_OFF = 1e6, 1e-3  # a cotangent that is far out, and what the backward may be off by there, as it may overflow
 
-# ---------------------------------------------------------------- the laws of the cotangent
+# ---------------------------------------------------------------- the reference itself
 
-LINEAR = 1e-9  # of the largest entry: what the two sides of a law may differ by
-FAR, FAR_OFF = 1e6, 1e-3  # the cotangent that is far out, and what the backward may be off by there
-
-# ---------------------------------------------------------------- the audit of the reference
-
+RIDDERS_STEP, RIDDERS_ROWS, RIDDERS_SHRINK = 0.02, 8, 1.6  # the first step, how many, and the ratio of two steps
+SURE, DISAGREE = 1e-8, 1e-6  # differences that are sure to the first, and off by the second, contradict autodiff
 SIGHT = 8  # rounding units of |dy|·|y|/|x|, below which differences see nothing
-FLOAT32 = float(np.finfo(np.float32).eps)
 ROUNDED = 4  # rounding units of float32: an error up to this may come from constants that are float32
+SHORT, CONSTANTS = 12, 64  # digits of a constant that its author wrote out, and how many of an array are looked at
+
+# ---------------------------------------------------------------- kinks
+
+ASIDE = 1e-10  # the step beside a kink: closer than any other scale of a function, and far from rounding
+ROOM = 1e-4  # of the largest entry: the mathematics beside kinks is judged elsewhere, and far more strictly
+ROUNDING = 1e-9  # of the largest cotangent: below is rounding
+PARTED = 1e-2  # of the largest entry: the slopes on two sides that differ by more are those of a kink
+WIDTH, MARGIN = 1e-7, 1e-3  # a kink excuses an error if it is as wide, of the largest entry; a margin of that width
+NEAR_SHARE = 0.01  # what a share of 0, ½ or 1 may be off by
+CONFIRMED = 0.1  # of the error: far out, differences must be that sure before they side with autodiff
+ALONE = 16  # elements that tie, each of which is moved alone
+
+# ---------------------------------------------------------------- arithmetic
+
+UNITS = 8  # rounding units of the largest entry: what a backward may be off by in any dtype
+AUTODIFF = 2  # times as far off as autodiff in the same dtype
+CONDITIONING = 4  # times what the reference moves by with its inputs
+AT_A_TIE = 64  # rounding units: in a narrow dtype values tie that were apart
+COMPILER = 4  # times as far off as the eager run: then the compiler errs
 
 # ---------------------------------------------------------------- budgets
 
 COMPILED = 256  # programs that are kept compiled
-AT_ONCE = 2**20  # elements in all: above, compiling the movement of the reference no longer pays
+AT_ONCE = 1 << 20  # elements in all: above, compiling the movement of the reference no longer pays
+ELEMENTS = 1 << 25  # of one drawn array, or of all that a backward computes at very many rows: the memory of a laptop
+# A Python loop over rows, or over blocks of them, shows as equations that grow by this many from the first number of
+# rows to the others; to trace it at very many rows would take minutes.
+FEW_ROWS, MORE_ROWS, GROWTH = 8, (16, 2048), 8
 
 # ---------------------------------------------------------------- the diagnosis
 
@@ -44,7 +67,12 @@ NEARLY_ONE = 1e-2  # the ratio that another epsilon or divisor makes is no farth
 RATE_STEP, RATE = 1e-4, 1e-7  # a step along a gradient, and how well the VJP at updated weights must then fit
 JITTER = 0.03  # of each input: a coincidence at one point does not survive at another nearby
 
-# ---------------------------------------------------------------- seeds, each beside that of the draw
+# ---------------------------------------------------------------- seeds, each beside that of the draw if there is one
 
 SEED_DY = 3  # the cotangents of a probe
+SEED_ARITHMETIC = 5  # the cotangent in which the arithmetic is judged
+SEED_NUDGE = 7  # by which rounding unit each input moves
+SEED_DIRECTION = 11  # in which the reference is audited
 SEED_JITTER = 13  # inputs nearby, for which see JITTER
+SEED_WAYS = 17  # the directions aside of a kink
+SEED_VARIANT, SEED_VARIANT_DY = 23, 29  # inputs at kinks and far out, and the cotangent there

@@ -66,7 +66,7 @@ def explain_shapes(subject: Subject, draw: Draw, malformed: Malformed) -> list[F
     y, residuals = subject.fwd(*args)
     dy = draw_cotangent(y, np.random.default_rng([draw.seed, SEED_DY]))
     gots = [np.asarray(leaf) for leaf in float_cotangents(args, subject.bwd(residuals, dy))]
-    _, (refs,) = reference.pull(subject.primal, args, [dy])
+    (refs,) = reference.pull(subject.primal, args, [dy])
     named = {(f.argument, f.leaf): f for f in malformed.findings}
     for leaf, got, ref in zip(subject.leaves(args), gots, refs, strict=True):
         others = [other for other in refs if other is not ref]

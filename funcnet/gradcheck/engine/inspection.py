@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..tolerances import CONSTANTS, SHORT
 from .jaxprs import LOOPS, closed_jaxpr, equations
 from .leaves import is_float
 from .packing import pack, unpack
@@ -52,8 +53,10 @@ def rounded_constants(f: Callable[..., Any], floats: Sequence[Any]) -> list[floa
     except jax.errors.JAXTypeError:  # it looks at values
         return []
     literals = [v.val for eqn in equations(closed.jaxpr) for v in eqn.invars if hasattr(v, "val")]
-    numbers = [float(n) for c in (*literals, *closed.consts) if is_float(np.asarray(c)) for n in np.ravel(c)[:64]]
-    return [n for n in numbers if float(np.float32(n)) == n and len(repr(n)) > 12]
+    numbers = [
+        float(n) for c in (*literals, *closed.consts) if is_float(np.asarray(c)) for n in np.ravel(c)[:CONSTANTS]
+    ]
+    return [n for n in numbers if float(np.float32(n)) == n and len(repr(n)) > SHORT]
 
 
 def casts_down(f: Callable[..., Any], *args: Any) -> bool:

@@ -116,7 +116,7 @@ def float_cotangents(args: tuple[Any, ...], got: Any) -> list[Any]:
 def not_finite(leaves: list[Leaf], gots: list[np.ndarray], refs: list[np.ndarray]) -> list[Finding]:
     """The leaves that hold NaN or infinity, if the reference has neither."""
     return [
-        Finding(leaf.argument, leaf.path, "not-finite", "holds NaN or infinity; expected is finite")
+        Finding(*leaf, "not-finite", "holds NaN or infinity; expected is finite")
         for leaf, got, ref in zip(leaves, gots, refs, strict=True)
         if np.isfinite(ref).all() and not np.isfinite(got).all()
     ]

@@ -34,7 +34,7 @@ def law_findings(subject: Subject, p: Probe) -> list[Finding]:
         for i, (leaf, got, at_far) in enumerate(zip(p.leaves, answers, far, strict=True))
         if i not in p.vanished and (found := _broken(*got, at_far))
     }
-    return [Finding(leaf.argument, leaf.path, *found) for leaf, found in broken.items()]
+    return [Finding(*leaf, *found) for leaf, found in broken.items()]
 
 
 def _plus(a: Any, b: Any, factor: float = 1.0) -> Any:

@@ -68,7 +68,7 @@ def probe(subject: Subject, draw: Draw, cotangents: int = 2) -> Probe:
     rng = np.random.default_rng([draw.seed, SEED_DY])
     dys = [draw_cotangent(y, rng) for _ in range(cotangents)]
     gots = [run_backward(subject, args, residuals, dy) for dy in dys]
-    _, refs = reference.pull(subject.primal, args, dys)
+    refs = reference.pull(subject.primal, args, dys)
     if found := not_finite(leaves, gots[0], refs[0]):
         raise Malformed(found)
     excess = _excess(subject, args, dys, refs, gots)

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import tolerances
 from ..engine.compiling import compiled, traced_once
 from ..engine.jaxprs import with_stops_held
 from ..engine.leaves import first_line, is_float
-from ..tolerances import AT_ONCE, EPS
 from ..trial.subject import InputError
 
 
@@ -32,20 +32,19 @@ def of_floats(primal: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callab
     return traced_once(f, floats), floats
 
 
-def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> tuple[Any, list[list[np.ndarray]]]:
-    """y, and for every cotangent the reference for every differentiable leaf."""
+def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> list[list[np.ndarray]]:
+    """For every cotangent the reference for every differentiable leaf. Raises InputError if there is none."""
     f, floats = of_floats(primal, args)
     try:
-        y, pullback = vjp(f, *floats)
-        return y, [[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys]
+        _, pullback = vjp(f, *floats)
+        return [[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys]
     except Exception as error:  # it looks at values, or JAX has no derivative of it
-        said = first_line(error)
-        text = f"jax.vjp of the forward raised {type(error).__name__}, so there is no reference: {said}"
+        text = f"jax.vjp of the forward raised {type(error).__name__}, so there is no reference: {first_line(error)}"
         raise InputError(f"{text} (a forward of the same function in plain JAX would be one)") from error
 
 
 def vjp(f: Callable[..., Any], *floats: Any) -> tuple[Any, Callable[[Any], Sequence[Any]]]:
-    """``jax.vjp``, and by forward mode where ``f`` holds a ``while`` loop, which has no reverse."""
+    """``jax.vjp``, or forward mode if ``f`` holds a ``while`` loop, which has no reverse."""
     y, reverse = jax.vjp(f, *floats)
 
     def pullback(dy):
@@ -63,7 +62,7 @@ def _along_units(f: Callable[..., Any], floats: Sequence[Any], i: int, dy: Any) 
     """⟨dy, ∂y⟩ along every unit vector of one argument."""
     x = floats[i]
 
-    def slope(unit):
+    def along(unit):
         still = [jnp.zeros_like(leaf) for leaf in floats]
         still[i] = unit
         _, moved = jax.jvp(f, tuple(floats), tuple(still))
@@ -71,7 +70,7 @@ def _along_units(f: Callable[..., Any], floats: Sequence[Any], i: int, dy: Any) 
         return sum(jnp.vdot(d, m) for d, m in pairs if is_float(d))
 
     units = jnp.eye(x.size, dtype=x.dtype).reshape(-1, *x.shape)
-    return jax.vmap(slope)(units).astype(x.dtype).reshape(x.shape)
+    return jax.vmap(along)(units).astype(x.dtype).reshape(x.shape)
 
 
 def movement(
@@ -79,8 +78,8 @@ def movement(
 ) -> list[list[np.ndarray]]:
     """How far the reference moves when the inputs move by one rounding unit: what no backward can be blamed for.
 
-    For each cotangent and leaf. A single nudge may leave some element where it is, by luck; the largest movement under
-    several does not. Several are had by one compiled program, which is compared with itself alone.
+    For each cotangent and leaf the largest movement under several nudges. Several run as one compiled program, whose
+    results are compared with each other alone.
     """
     f, floats = of_floats(primal, args)
 
@@ -91,8 +90,9 @@ def movement(
     here = [np.asarray(leaf) for leaf in floats]
     points = [here]
     for nudge, sign in itertools.product(range(nudges), (1, -1)):
-        rng = np.random.default_rng(7 + nudge)
-        points.append([np.asarray(leaf * (1 + sign * EPS * rng.choice([-1, 1], size=leaf.shape))) for leaf in here])
+        rng = np.random.default_rng(tolerances.SEED_NUDGE + nudge)
+        signs = [sign * rng.choice([-1, 1], size=leaf.shape) for leaf in here]
+        points.append([np.asarray(leaf * (1 + tolerances.EPS * by)) for leaf, by in zip(here, signs, strict=True)])
     seen = _at_once(pulled, points) if nudges > 1 else None
     seen = seen or [refs, *(pulled([jax.device_put(leaf) for leaf in point]) for point in points[1:])]
 
@@ -105,9 +105,9 @@ def movement(
 
 
 def _at_once(pulled: Callable[..., list[Any]], points: list[list[np.ndarray]]) -> list[Any] | None:
-    """``pulled`` at each point, compiled; None where that cannot be, or where it would not be the quicker way."""
+    """``pulled`` at each point, compiled; None if it cannot be compiled, or if that would not be quicker."""
     stacked = [np.stack(leaves) for leaves in zip(*points, strict=True)]
-    if sum(leaf.size for leaf in stacked) > AT_ONCE:
+    if sum(leaf.size for leaf in stacked) > tolerances.AT_ONCE:
         return None
     try:
         found = compiled(lambda *leaves: jax.lax.map(pulled, leaves), stacked, hasty=True)(*stacked)
@@ -128,7 +128,10 @@ class Audit(NamedTuple):
     def disagree(self) -> bool:
         """Whether differences are sure, and autodiff is elsewhere."""
         scale = max(abs(self.difference), abs(self.autodiff))
-        return self.uncertainty < 1e-8 * scale and abs(self.difference - self.autodiff) > 1e-6 * scale
+        return (
+            self.uncertainty < tolerances.SURE * scale
+            and abs(self.difference - self.autodiff) > tolerances.DISAGREE * scale
+        )
 
 
 def audit(
@@ -153,7 +156,7 @@ def audit(
 
     result = []
     for i, leaf in enumerate(floats):
-        direction = np.random.default_rng([11, i]).normal(size=np.shape(leaf))
+        direction = np.random.default_rng([tolerances.SEED_DIRECTION, i]).normal(size=np.shape(leaf))
         if along_these is not None:
             direction *= along_these[i]
 
@@ -162,23 +165,23 @@ def audit(
             moved[i] = jax.device_put(np.asarray(np.asarray(floats[i]) + t * direction))
             return inner(f(*moved))
 
-        slope, uncertainty = ridders(along, 0.02)
-        result.append(Audit(slope, uncertainty, float(np.vdot(ref[i], direction))))
+        result.append(Audit(*ridders(along), float(np.vdot(ref[i], direction))))
     return result
 
 
-def ridders(f: Callable[[float], float], step: float, rows: int = 8, shrink: float = 1.6) -> tuple[float, float]:
+def ridders(f: Callable[[float], float]) -> tuple[float, float]:
     """f′(0) and an estimate of its error: central differences, extrapolated to step zero (Ridders 1982)."""
+    step = tolerances.RIDDERS_STEP
     table = [(f(step) - f(-step)) / (2 * step)]
-    best, error = table[0], float("inf")
-    for _ in range(1, rows):
-        step /= shrink
+    best, uncertainty = table[0], float("inf")
+    for _ in range(1, tolerances.RIDDERS_ROWS):
+        step /= tolerances.RIDDERS_SHRINK
         previous, table = table, [(f(step) - f(-step)) / (2 * step)]
         factor = 1.0
         for j in range(len(previous)):
-            factor *= shrink * shrink
+            factor *= tolerances.RIDDERS_SHRINK * tolerances.RIDDERS_SHRINK
             table.append((table[j] * factor - previous[j]) / (factor - 1))
             change = max(abs(table[j + 1] - table[j]), abs(table[j + 1] - previous[j]))
-            if change <= error:
-                best, error = table[j + 1], change
-    return best, error
+            if change <= uncertainty:
+                best, uncertainty = table[j + 1], change
+    return best, uncertainty

@@ -39,6 +39,11 @@ class Draw(NamedTuple):
     domain: str
     seed: int
 
+    @property
+    def shown(self) -> str:
+        """The sizes, as a report shows them."""
+        return " ".join(f"{axis}={size}" for axis, size in self.sizes.items()) or "one shape"
+
 
 class Drawn(NamedTuple):
     """Arguments of a forward, and a random cotangent of what it returns."""
@@ -157,7 +162,7 @@ def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
         raise
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"the forward of {subject.name} raised {type(error).__name__} on {sizes_of(draw)}: {first_line(error)}"
+            f"the forward of {subject.name} raised {type(error).__name__} on {draw.shown}: {first_line(error)}"
         ) from error
     _differentiable(subject, y)
     return all_finite(y)
@@ -179,11 +184,6 @@ def survives(subject: Subject, draw: Draw) -> bool:
         return _is_finite(subject, draw, compiled=True)
     except InputError:
         return False
-
-
-def sizes_of(draw: Draw) -> str:
-    """The sizes of a draw as a report shows them."""
-    return " ".join(f"{axis}={size}" for axis, size in draw.sizes.items()) or "one shape"
 
 
 # ---------------------------------------------------------------- the arrays

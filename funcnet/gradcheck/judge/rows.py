@@ -1,0 +1,72 @@
+"""Very many rows, at which some faults of compilers show that few rows do not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..engine.inspection import amount
+from ..engine.leaves import cast
+from ..report import Finding
+from ..tolerances import ELEMENTS, FEW_ROWS, GROWTH, MORE_ROWS
+from ..trial.draws import Draw
+from ..trial.subject import Subject
+from .arithmetic import as_users_have_it, case_of
+from .form import Malformed
+from .probe import probe, shape_of_y
+
+
+def too_large(subject: Subject, draw: Draw, dtype: Any) -> bool:
+    """Whether so many rows are too many: all arrays of forward and backward together hold too many elements, a Python
+    loop over rows or blocks of them would take minutes to trace, or the forward does not take so many."""
+    try:
+        few = _amount(subject, _cut(draw, FEW_ROWS), dtype)[0]
+        if any(_amount(subject, _cut(draw, rows), dtype)[0] >= few + GROWTH for rows in MORE_ROWS):
+            return True
+        y = shape_of_y(subject, cast(draw.args, dtype))  # first, as a cotangent of that size would be drawn
+        if sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(y)) > ELEMENTS:
+            return True
+        return _amount(subject, draw, dtype)[1] > ELEMENTS
+    except Exception:
+        return True
+
+
+def _amount(subject: Subject, draw: Draw, dtype: Any) -> tuple[int, int]:
+    with as_users_have_it(dtype):
+        case = case_of(subject, draw, dtype)
+        return amount(case.run, case.packed.arrays)
+
+
+def _cut(draw: Draw, rows: int) -> Draw:
+    """The draw with fewer rows, for tracing alone: integers may be out of range."""
+    many = next(iter(draw.sizes.values()))
+
+    def cut(leaf):
+        return leaf[tuple(slice(rows if size == many else size) for size in leaf.shape)]
+
+    return draw._replace(args=jax.tree.map(cut, draw.args))
+
+
+def wrong_at_many_rows(subject: Subject, rows: Draw, elsewhere: str, vanished: frozenset[int]) -> list[Finding]:
+    """Findings for a backward that is right ``elsewhere``. No path is sought: arrays of that size are too much."""
+    try:
+        p = probe(subject, rows, cotangents=1)
+    except Malformed as malformed:
+        return malformed.findings
+    if not all(np.isfinite(ref).all() for ref in p.refs[0]):
+        return []
+    text = f"is right at {elsewhere}, and wrong at {rows.shown}: {{}}"
+    return [
+        Finding(*leaf, "unexplained", text.format(_farthest(got, ref)))
+        for i, (leaf, got, ref) in enumerate(zip(p.leaves, p.gots[0], p.refs[0], strict=True))
+        if i not in vanished and p.excess[0][i] > 1
+    ]
+
+
+def _farthest(got: np.ndarray, ref: np.ndarray) -> str:
+    """The element that is farthest off."""
+    at = tuple(int(n) for n in np.unravel_index(np.argmax(np.abs(got - ref)), ref.shape))
+    return f"got {got[at]:.6g} at {at}, expected {ref[at]:.6g}"
