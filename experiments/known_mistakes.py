@@ -3,7 +3,7 @@
 Introductions to neural networks "from scratch" get gradients wrong. Here each mistake stands as it was published beside
 the gradient that is right, and the checker judges both: it must call the right one correct, and must not call the
 other so. Prints what it says of each, one report in full, and writes metrics.json and known_mistakes.png: every element
-of the wrong gradients against what it should be. Exit status 1 if any verdict is not what it must be.
+of the wrong gradients against the right one. Exit status 1 if any verdict or name is not what it must be.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def main(config: Config, out: Path) -> None:
         console.print(table(judged))
         console.print(f"\nLines are those of the forwards, in {LINES_IN}.\n\n{in_full(judged)}", soft_wrap=True)
         for row in judged:
-            if not row.as_it_must:
+            if not (row.as_it_must and row.named):
                 wrong.append(f"{row.entry.name}: {row.published}\n  and the right one: {row.right}")
         gradients.draw(picture, [(row.mistake, row.entry.what, row.got, row.expected) for row in judged])
 

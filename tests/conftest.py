@@ -5,8 +5,14 @@ import os
 # The tests compile hundreds of small programs and run each once: code that is compiled fast beats code that runs fast.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
+import hypothesis
 import jax
 import pytest
+
+# The same examples in every run; with --hypothesis-profile full three times as many, and others in each run.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("full", deadline=None, max_examples=300)
+hypothesis.settings.load_profile("suite")
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_enable_x64", True)

@@ -64,7 +64,7 @@ def test_a_population_in_a_named_part_is_its_own():
     np.testing.assert_allclose(found["a"][1]["population"].mean, np.zeros(7), atol=1e-12)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=settings().max_examples // 25)  # each takes seconds
 @given(data=st.data(), features=ODD, lead=st.sampled_from([(), (3,)]))
 def test_chain_rule_on_random_networks(data, features, lead):
     net, out = data.draw(networks(features, depth=2))

@@ -164,7 +164,8 @@ def _epsilon(case: Case) -> bool:
 def _updated_weights(case: Case) -> bool:
     """got is the VJP at θ − rate·dθ for another argument θ.
 
-    The error is then the derivative of the VJP along dθ, which gives the rate; the VJP there must be what was got.
+    The error is then the derivative of the VJP along −dθ, which gives the rate. With it, the VJP there must be what was
+    got; or the derivative the error, as masks taken before the update are not those at the updated weights.
     """
     gots, refs = case.probe.gots[case.k], case.probe.refs[case.k]
     for j, theta in enumerate(case.floats):
@@ -173,9 +174,10 @@ def _updated_weights(case: Case) -> bool:
         along = (case.with_argument(j, theta - RATE_STEP * refs[j]) - case.ref) / RATE_STEP
         if not np.abs(along).max(initial=0) > 0:
             continue
-        rate = float(np.vdot(case.got - case.ref, along) / np.vdot(along, along))
+        error = case.got - case.ref
+        rate = float(np.vdot(error, along) / np.vdot(along, along))
         there = case.with_argument(j, theta - rate * refs[j])
-        if abs(rate) > EQUAL and close(there, case.got, RATE):
+        if abs(rate) > EQUAL and (close(there, case.got, RATE) or close(error, rate * along, RATE)):
             return True
     return False
 
