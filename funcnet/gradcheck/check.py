@@ -45,8 +45,8 @@ def check(
     ``dtypes``: in which the arithmetic is judged once the derivation is found right in float64.
     ``quick``: one set of sizes, unless the rule is found wrong there.
 
-    Raises InputError where it is called wrongly, or the forward raises or is not finite; what is wrong with the
-    backward is never an exception but a finding.
+    Raises InputError for invalid settings, and if the forward raises or is not finite. Faults of the backward are
+    findings, never exceptions.
     """
     subject = as_subject(target, name)
     asked = settings(target, inputs, in_shape, sizes, ranges, dtypes, seed)

@@ -1,1 +1,1 @@
-"""What touches the internals of JAX: leaves, jaxprs, widening, compiling."""
+"""All that touches the internals of JAX: leaves, jaxprs, widening, compiling."""

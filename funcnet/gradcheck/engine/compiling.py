@@ -12,7 +12,7 @@ import numpy as np
 from jax.extend import core
 
 from ..tolerances import COMPILED
-from .jaxprs import LOOPS, Program, Traced, binder, equations, steps_as_they_are
+from .jaxprs import LOOPS, Traced, equations, flattened
 
 HASTE = {"cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}}  # by platform
 _COMPILERS = ThreadPoolExecutor(2, "gradcheck-compiler")  # XLA compiles without Python's lock
@@ -29,7 +29,7 @@ def haste() -> dict[str, Any] | None:
 
 
 def _kept(closed: Any, use: str, make: Callable[[], T]) -> T:
-    """What ``make`` made of an equal trace for this use before, or makes now."""
+    """The result of ``make``, perhaps from an earlier call for an equal trace and the same use."""
     text = str(closed.jaxpr)
     try:
         constants = tuple((np.shape(c), np.asarray(c).dtype.str, np.asarray(c).tobytes()) for c in closed.consts)
@@ -108,15 +108,10 @@ def traced_once(f: Callable[..., Any], args: list[Any]) -> Callable[..., Any]:
     except jax.errors.JAXTypeError:
         return f
 
-    def bind(eqn: Any) -> Callable[..., list[Any]]:
-        return jax.jit(binder(eqn)) if eqn.primitive.name in LOOPS else binder(eqn)
-
-    def program() -> Program:
-        return steps_as_they_are(closed, bind)
-
     names = {eqn.primitive.name for eqn in equations(closed.jaxpr)}
-    # What JAX compiles for a loop, and for its derivative, hangs on the identity of the function that was jitted. The
+    # JAX finds the compiled code of a loop, and of its derivative, by the identity of the function that was jitted. The
     # text of a jaxpr does not tell custom derivatives apart.
     keep = names & LOOPS.keys() and not any(name.startswith("custom_") for name in names)
-    found = _kept(closed, "step by step", program) if keep else program()
-    return Traced(found, closed, jax.tree.structure(shape))
+    structure = jax.tree.structure(shape)
+    make = lambda: flattened(closed, {}, ())  # noqa: E731
+    return Traced(_kept(closed, "step by step", make) if keep else make(), closed, structure)

@@ -18,13 +18,13 @@ from jax import lax
 from jax.extend import core
 
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr"}
-# Custom derivatives are looked into only where that leaves the derivative as it is: the caller says.
+# Inlined only if the caller says that it leaves the derivative as it is.
 CUSTOM = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 LOOPS = {"scan": ("jaxpr",), "while": ("cond_jaxpr", "body_jaxpr"), "cond": ("branches",)}  # and branches
 
 
 class Line(NamedTuple):
-    """A line of the forward; ``place`` is where in it: the same for what is traced several times from one position."""
+    """A line of the forward; ``place`` is the position in it, the same each time it is traced from there."""
 
     file: str | None
     number: int | None
@@ -86,17 +86,16 @@ def program_of(f: Callable[..., Any], floats: Sequence[Any], file: str | None, i
     return _Flattening(calls, ("scan", "cond"), file).program(closed.jaxpr, closed.consts)
 
 
-def steps_as_they_are(closed: Any, bind: Callable[[Any], Callable[..., list[Any]]]) -> Program:
-    """A jaxpr as a program with nothing inlined, in which ``bind`` says how an equation is run. It has no lines."""
-    return _Flattening({}, (), bind=bind).program(closed.jaxpr, closed.consts)
+def flattened(closed: Any, calls: dict[str, str] | None, opened: Collection[str]) -> Program:
+    """A jaxpr as a program without lines.
+
+    ``calls``: the primitives to inline, each with the parameter that holds its jaxpr (None: every one that holds a
+    jaxpr). ``opened``: the loops and branches whose bodies become programs; the others are jitted.
+    """
+    return _Flattening(calls, opened, NO_LINES).program(closed.jaxpr, closed.consts)
 
 
-def steps_throughout(closed: Any) -> Program:
-    """A jaxpr as a program with every call inlined, and every loop and branch opened. It has no lines."""
-    return _Flattening(None, LOOPS).program(closed.jaxpr, closed.consts)
-
-
-def binder(eqn: Any) -> Callable[..., list[Any]]:
+def _binder(eqn: Any) -> Callable[..., list[Any]]:
     """Runs an equation on values, perhaps with other parameters."""
 
     def bind(*values, params=eqn.params):
@@ -107,22 +106,11 @@ def binder(eqn: Any) -> Callable[..., list[Any]]:
 
 
 NO_LINES = object()
-NOWHERE = Line(None, None, None, None)
 
 
 class _Flattening:
-    """``calls``: the primitives to inline, each with the parameter that holds its jaxpr (None: whatever holds one).
-    ``opened``: the loops and branches whose bodies become programs. ``file``: if given, steps have their lines.
-    """
-
-    def __init__(
-        self,
-        calls: dict[str, str] | None,
-        opened: Collection[str],
-        file: Any = NO_LINES,
-        bind: Callable[[Any], Callable[..., list[Any]]] = binder,
-    ):
-        self.calls, self.opened, self.file, self.bind = calls, opened, file, bind
+    def __init__(self, calls: dict[str, str] | None, opened: Collection[str], file: Any):
+        self.calls, self.opened, self.file = calls, opened, file
         self.numbers, self.types = itertools.count(), dict[int, jax.ShapeDtypeStruct]()
 
     def program(self, jaxpr, consts, called_from: Line | None = None) -> Program:
@@ -161,10 +149,12 @@ class _Flattening:
                 outs = self.inline(inner, consts_inside, ins, constants, steps, outside)
             else:
                 outs = [self.new(v.aval) for v in eqn.outvars]
-                held = _bodies(eqn) if name in self.opened else []
+                held, bind = _bodies(eqn), _binder(eqn)
+                if held and name not in self.opened:
+                    held, bind = [], jax.jit(bind)
                 bodies = tuple(self.program(*_opened(body), inside) for body in held)
                 traceback = eqn.source_info.traceback
-                steps.append(Step(name, ins, tuple(outs), eqn.params, line, self.bind(eqn), bodies, traceback))
+                steps.append(Step(name, ins, tuple(outs), eqn.params, line, bind, bodies, traceback))
             known.update(zip(eqn.outvars, outs, strict=True))
         return [number(atom) for atom in jaxpr.outvars]
 
@@ -182,7 +172,7 @@ class _Flattening:
 
     def line(self, eqn) -> Line:
         if self.file is NO_LINES:
-            return NOWHERE
+            return Line(None, None, None, None)
         traceback = eqn.source_info.traceback
         frames = getattr(traceback, "frames", None) or []
         own = [i for i, f in enumerate(frames) if f.file_name == self.file]
@@ -201,7 +191,7 @@ def _opened(jaxpr) -> tuple[Any, Sequence[Any]]:
 
 
 def _bodies(eqn) -> list[Any]:
-    """The jaxprs of a loop or branch."""
+    """The jaxprs of a loop or branch; no others."""
     held = [eqn.params[key] for key in LOOPS.get(eqn.primitive.name, ())]
     return list(held[0]) if eqn.primitive.name == "cond" else held
 
@@ -223,7 +213,7 @@ def equations(jaxpr: Any, within: Collection[str] | None = None) -> Iterator[Any
 
 
 class Hooks(NamedTuple):
-    """What the walker does on the way, if it is to do more than to run every step.
+    """Changes to what the walker does on the way.
 
     ``operand(step, number, value, turn)``: the value to use for a floating operand.
     ``result(number, env)``: the value to keep for a result, by its number; ``env`` holds all values so far.

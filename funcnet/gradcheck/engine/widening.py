@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax._src import source_info_util  # there is no public way to say which line an equation comes from
 
-from .jaxprs import Hooks, Step, evaluate, steps_throughout
+from .jaxprs import LOOPS, Hooks, Step, evaluate, flattened
 from .packing import pack, unpack
 
 
@@ -28,7 +28,7 @@ def widened(f: Callable[..., Any]) -> Callable[..., Any]:
             form.append(result.form)
             return result.arrays
 
-        program = steps_throughout(jax.make_jaxpr(arrays_only)(*packed.arrays))
+        program = flattened(jax.make_jaxpr(arrays_only)(*packed.arrays), None, LOOPS)
         return unpack(form[-1], tuple(evaluate(program, [_float64(a) for a in packed.arrays], IN_FLOAT64)))
 
     return run

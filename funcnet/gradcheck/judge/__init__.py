@@ -1,1 +1,1 @@
-"""Whether the backward is right: the reference, the comparison, the laws, kinks, arithmetic."""
+"""The judgement: form, reference, comparison, laws, kinks, doubts, arithmetic, adequacy."""

@@ -32,8 +32,8 @@ Outputs = dict[str, np.ndarray]  # y, residuals and cotangents by name
 
 
 class Arithmetic(NamedTuple):
-    """What one dtype showed. ``ulps``: of each mode, the largest error of a cotangent against float64, in units in the
-    last place of the largest entry of its leaf. ``doubts``: why there is nothing to compare."""
+    """The findings in one dtype. ``ulps``: for each mode the largest error of a cotangent against float64, in units in
+    the last place of the largest entry of its leaf. ``doubts``: reasons for which there is nothing to compare."""
 
     malformed: Sequence[Finding] = ()
     imprecise: Sequence[Finding] = ()

@@ -39,7 +39,7 @@ def checked_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy
 
 
 def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> list[Finding]:
-    """What is wrong with the form of the cotangents: the tuple, the trees, the shapes, the dtypes."""
+    """Findings about the form of the cotangents: the tuple, the trees, the shapes, the dtypes."""
     if not isinstance(got, tuple | list) or len(got) != len(args):
         form = f"{len(got)} cotangents" if isinstance(got, tuple | list) else f"a {type(got).__name__}"
         text = f"bwd returned {form}; expected a tuple of {len(args)}, one per argument"
@@ -49,7 +49,7 @@ def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> lis
 
 
 def _of_argument(name: str, arg: Any, cotangent: Any) -> Iterator[Finding]:
-    """What is wrong with the form of the cotangent of one argument."""
+    """Findings about the form of the cotangent of one argument."""
     if not has_cotangent(arg):
         if not all(is_absent(leaf) for leaf in jax.tree.leaves(cotangent)):
             yield Finding(name, "", "wrong-structure", "is not differentiable; expected None")
@@ -85,7 +85,7 @@ def is_absent(leaf: Any) -> bool:
 
 
 def leaves_of(cotangent: Any, arg: Any) -> list[Any]:
-    """What a backward returned for every leaf of an argument, in order; as in JAX, None may stand for a whole subtree.
+    """The cotangent of every leaf of an argument, in order; as in JAX, None may stand for a whole subtree.
 
     If the trees differ, just the leaves of the cotangent.
     """

@@ -1,5 +1,5 @@
-"""Where random inputs do not go: exact zeros and ties, where a derivative has a choice and may not go beyond it; far
-out; and masks that hide a whole row."""
+"""Inputs that are not drawn at random: exact zeros and ties, at which a derivative has a choice and may not go beyond
+it; values far out; and masks that hide a whole row."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def around(
     kinked: bool = True,
     pull: Pull | None = None,
 ) -> Around | None:
-    """What autodiff says at the point itself and a step aside in several directions; None if that is not finite.
+    """The slopes by autodiff at the point itself and a step aside in several directions; None if they are not finite.
 
     The first direction moves everything up: it parts zeros, and keeps ties. Of many that tie each may be taken: so
     elements of ``gots`` that lie outside are moved alone. If nothing is ``kinked``, the point itself will do.
@@ -165,7 +165,7 @@ def smooth_directions(subject: Subject, args: tuple[Any, ...], dy: Any) -> Leave
 
 
 def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[list[Finding], list[str]]:
-    """What is wrong at exact zeros, at ties and far out, and by which convention the backward chooses at kinks.
+    """Findings at exact zeros, at ties and far out; and notes on the convention by which the backward chooses at kinks.
 
     The leaves in ``but`` are zero by cancellation, and not looked at.
     """

@@ -120,7 +120,7 @@ def errors_in_units(
 
 
 def allowed_error(refs: list[np.ndarray], moved: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
-    """What every element may be off by; ``moved`` is how far each moves with the rounding of the inputs."""
+    """The error that each element may have; ``moved`` is how far each moves with the rounding of the inputs."""
     room = [MOVEMENT * m for m in moved] if moved is not None else [np.zeros(())] * len(refs)
     return [
         RELATIVE * np.abs(r) + ABSOLUTE * np.abs(r).max(initial=0) + more for r, more in zip(refs, room, strict=True)
@@ -185,7 +185,7 @@ def truth(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
 
 
 def shape_of_y(subject: Subject, args: tuple[Any, ...]) -> Any:
-    """What the forward returns, as shapes and dtypes if it can be traced."""
+    """The result of the forward: its shapes and dtypes if it can be traced, else its values."""
     packed = pack(args)
     try:
         return jax.eval_shape(subject.value(packed.form), *packed.arrays)

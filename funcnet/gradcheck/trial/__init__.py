@@ -1,1 +1,1 @@
-"""What is tried: the subject, its arguments, the inputs drawn."""
+"""The trial: the subject, its arguments, the inputs drawn for it."""

@@ -1,4 +1,4 @@
-"""Which inputs a subject is tried on: drawn until its forward is finite, or the caller's own."""
+"""The inputs that a subject is tried on: drawn until its forward is finite, or the caller's own."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ...types import Layer
 from ..engine.compiling import start
 from ..engine.leaves import all_finite, cast, first_line, floats_of, is_float
 from ..engine.packing import pack
-from ..tolerances import SEED_DY
+from ..tolerances import ELEMENTS, SEED_DY
 from .settings import Settings, arrays_of, settings
 from .specs import Spec, leaves_of, specs_of
 from .subject import InputError, Subject, as_subject
 
-# Each axis name takes the next size, in order of appearance. Two sets, in which no axis keeps its size, and a third
-# where the first axis is 1 and the others are even.
+# Each axis name takes the next size, in order of appearance. Sizes are coprime and at least 5, so that a factor names
+# the axis it comes from; small sizes collide with constants. No axis keeps its size from the first set to the second;
+# in the third the first axis is 1 and the others are even.
 PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
 SIZES = ((5, 7, *PRIMES), (8, 9, 5, 7, *PRIMES))
 EVEN = (1, 8, *(prime - 1 for prime in PRIMES))
-WIDE = (1, 130, *EVEN[2:])  # more columns than a block of 128 holds, where no array has more elements than MANY
+WIDE = (1, 130, *EVEN[2:])  # more columns than a block of 128 holds, unless an array has more elements than MANY
 MANY = 1 << 16
-MOST = 1 << 25  # elements of an array
 DOMAINS = ("normal", "positive", "unit interval", "simplex")
-ROWS = 40_009  # where some faults of compilers show, and few rows do not; a prime, as a tail of a block must show too
+ROWS = 40_009  # shows faults of compilers that few rows do not; a prime, so that the tail of a block shows too
 
 
 class Draw(NamedTuple):
@@ -53,7 +53,7 @@ class Drawn(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Draws on which the forward is finite, one with very many rows (None: there is none), and what was needed."""
+    """Draws on which the forward is finite, one with very many rows, if there is one, and notes."""
 
     draws: list[Draw]
     rows: Draw | None
@@ -94,9 +94,9 @@ def draws(
 
 
 def inputs_for(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Settings) -> tuple[Subject, Inputs]:
-    """Inputs for a Layer, from the caller's arrays, or from shapes, and the subject with those of its arguments.
+    """Inputs for a Layer, from the caller's arrays, or from shapes; and the subject on the arguments that they are for.
 
-    Raises InputError where there is nothing to try.
+    Raises InputError if there is nothing to try, or the forward raises or is not finite.
     """
     if asked.in_shape is not None:
         modes = [(5, True), (8, True), (1, True), (3, False)]
@@ -122,11 +122,6 @@ def _given(subject: Subject, found: list[Draw]) -> Inputs:
     return Inputs(found, None)
 
 
-def _all_finite(subject: Subject, found: list[Draw]) -> bool:
-    """The first is run eagerly, and the others compiled."""
-    return all(_is_finite(subject, draw, compiled=i > 0) for i, draw in enumerate(found))
-
-
 def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int]) -> Inputs:
     for domain in DOMAINS:
         found = _at_sizes(specs, seed, sizes, domain)
@@ -135,6 +130,19 @@ def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[s
             note = f"inputs were drawn as {domain}: others are not finite"
             return Inputs(kept, _many_rows(specs, seed, sizes, domain, ROWS), () if domain == "normal" else (note,))
     raise InputError(f"the forward of {subject.name} is not finite on the inputs")
+
+
+def _all_finite(subject: Subject, found: list[Draw]) -> bool:
+    """Whether the forward is finite on all: the first is run eagerly, the others compiled."""
+    return all(_is_finite(subject, draw, compiled=i > 0) for i, draw in enumerate(found))
+
+
+def survives(subject: Subject, draw: Draw) -> bool:
+    """Whether the forward runs, and is finite, at sizes that not every forward promises: 1, or very many."""
+    try:
+        return _is_finite(subject, draw, compiled=True)
+    except InputError:
+        return False
 
 
 def _layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int, training: bool) -> Draw:
@@ -161,9 +169,8 @@ def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        raise InputError(
-            f"the forward of {subject.name} raised {type(error).__name__} on {draw.shown}: {first_line(error)}"
-        ) from error
+        text = f"raised {type(error).__name__} on {draw.shown}: {first_line(error)}"
+        raise InputError(f"the forward of {subject.name} {text}") from error
     _differentiable(subject, y)
     return all_finite(y)
 
@@ -178,14 +185,6 @@ def _differentiable(subject: Subject, y: Any) -> None:
         raise InputError(f"the forward of {subject.name} returns no floating array: there is nothing to differentiate")
 
 
-def survives(subject: Subject, draw: Draw) -> bool:
-    """Whether the forward can be had, and is finite, at sizes that not every forward promises: 1, or very many."""
-    try:
-        return _is_finite(subject, draw, compiled=True)
-    except InputError:
-        return False
-
-
 # ---------------------------------------------------------------- the arrays
 
 
@@ -193,7 +192,7 @@ def _at_sizes(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domai
     """A draw for every set of sizes: two that differ in each axis, and one whose first axis is 1, the others even.
 
     In the last the second axis is long, as some mistakes are made in the last block of a row alone. ``*B`` is one axis
-    in the first, two in the second.
+    in the first, two in the second. Raises InputError if sizes and axes do not fit.
     """
     names = _axis_names(specs)
     if unknown := sizes.keys() - set(names):
@@ -213,18 +212,18 @@ def _at_sizes(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domai
         fits = all(math.prod(_shape(leaf, wide)) <= MANY for leaf in leaves_of(specs))
         tables.append(wide if fits else even)
     for leaf in leaves_of(specs):
-        if math.prod(_shape(leaf, tables[0])) > MOST:
+        if math.prod(_shape(leaf, tables[0])) > ELEMENTS:
             raise InputError(f"an array {' '.join(leaf.axes)!r} would be too large; fix its axes by sizes=...")
     return [_draw(specs, table, [seed, i], domain) for i, table in enumerate(tables)]
 
 
 def _many_rows(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str, rows: int) -> Draw | None:
-    """A draw whose first axis has that many rows; None where no axis is free."""
+    """A draw whose first axis has that many rows; None if no axis is free, or an array would be too large."""
     names = _axis_names(specs)
     if not names or names[0] in sizes:
         return None
     table = {**_sized(names, SIZES[0], sizes), names[0]: (rows,)}
-    if any(math.prod(_shape(leaf, table)) > MOST for leaf in leaves_of(specs)):
+    if any(math.prod(_shape(leaf, table)) > ELEMENTS for leaf in leaves_of(specs)):
         return None
     return _draw(specs, table, [seed, rows], domain)
 
@@ -280,7 +279,7 @@ def _floats(shape: tuple[int, ...], rng: np.random.Generator, domain: str) -> np
 
 
 def draw_cotangent(y: Any, rng: np.random.Generator) -> Any:
-    """A random normal cotangent for y; float0 where y holds integers."""
+    """A random normal cotangent for y; float0 for its integers."""
 
     def leaf(part):
         if not is_float(part):

@@ -1,11 +1,10 @@
-"""Whether ``check`` was called as it can be: every mistake in a call is one line that says what was expected."""
+"""Checks a call of ``check``: every mistake in it is one line that says what was expected."""
 
 from __future__ import annotations
 
 import functools
 import operator
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,19 +16,19 @@ from .subject import InputError, Subject
 
 
 class Settings(NamedTuple):
-    """How a subject is to be tried, in one form."""
+    """How a subject is to be tried."""
 
-    in_shape: tuple[int, ...] | None = None
-    sizes: Mapping[str, int] = MappingProxyType({})
-    ranges: Mapping[str, str | int] = MappingProxyType({})
-    dtypes: tuple[Any, ...] = ()
-    seed: int = 0
+    in_shape: tuple[int, ...] | None
+    sizes: Mapping[str, int]
+    ranges: Mapping[str, str | int]
+    dtypes: tuple[Any, ...]
+    seed: int
 
 
 def settings(
     target: Any, inputs: tuple[Any, ...], in_shape: Any, sizes: Any, ranges: Any, dtypes: Any, seed: Any
 ) -> Settings:
-    """What was asked for, in one form. Raises InputError."""
+    """The settings in one form. Raises InputError if one is invalid, or does not fit the target."""
     drawn = not isinstance(target, Layer) and all(isinstance(given, str) for given in inputs)
     if isinstance(target, Layer) != (in_shape is not None) or (in_shape is not None and inputs):
         raise InputError(
@@ -87,7 +86,7 @@ def _dtypes(value: Any) -> tuple[Any, ...]:
 
 
 def arrays_of(subject: Subject, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The caller's own inputs as arrays, but the static ones. Raises InputError."""
+    """The caller's own inputs as arrays, except the static ones. Raises InputError if they cannot be arrays."""
     if not subject.required <= len(inputs) <= len(subject.arguments):
         raise InputError(f"{subject.name} takes ({', '.join(subject.arguments)}); got {len(inputs)} inputs")
 

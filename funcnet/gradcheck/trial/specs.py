@@ -24,24 +24,11 @@ def specs_of(subject: Subject, shapes: Sequence[str], ranges: Mapping[str, str |
     """A pytree of Spec (None: no array) per argument, from symbolic shapes if given, else from annotations."""
     if shapes:
         if not subject.required <= len(shapes) <= len(subject.arguments):
-            names = ", ".join(subject.arguments)
-            raise InputError(
-                f"{subject.name} takes {len(subject.arguments)} arguments ({names}); got {len(shapes)} shapes"
-            )
+            takes = f"{len(subject.arguments)} arguments ({', '.join(subject.arguments)})"
+            raise InputError(f"{subject.name} takes {takes}; got {len(shapes)} shapes")
         found = [_from_symbol(shape) for shape in shapes]
     else:
-        try:
-            hints = typing.get_type_hints(subject.source, include_extras=True)
-        except Exception as error:
-            raise InputError(f"the annotations of {subject.name} cannot be read: {error}") from error
-        found = []
-        for i, name in enumerate(subject.arguments):
-            try:
-                found.append(_from_hint(subject.name, name, hints.get(name)))
-            except InputError:
-                if i < subject.required:
-                    raise
-                break  # it keeps its default, and so do those after it
+        found = _from_annotations(subject)
     named = dict(zip(subject.arguments, found, strict=False))
     for name, below in ranges.items():
         spec = named.get(name)
@@ -55,6 +42,23 @@ def specs_of(subject: Subject, shapes: Sequence[str], ranges: Mapping[str, str |
                 f"ranges={{{name!r}: 10}}, the shape 'N:int<10' or Annotated[Int[...], Below('K')]"
             )
     return tuple(named.values())
+
+
+def _from_annotations(subject: Subject) -> list[Any]:
+    """A pytree of Spec for each argument, up to the first that has a default and no array annotation."""
+    try:
+        hints = typing.get_type_hints(subject.source, include_extras=True)
+    except Exception as error:
+        raise InputError(f"the annotations of {subject.name} cannot be read: {error}") from error
+    found: list[Any] = []
+    for i, name in enumerate(subject.arguments):
+        try:
+            found.append(_from_hint(subject.name, name, hints.get(name)))
+        except InputError:
+            if i < subject.required:
+                raise
+            break  # it keeps its default, and so do those after it
+    return found
 
 
 def leaves_of(specs: Any) -> list[Spec]:
@@ -91,11 +95,8 @@ def _from_hint(subject: str, name: str, hint: Any) -> Any:
         return Spec(_axes(hint.dim_str), _kind(hint.dtypes), below)
     if hasattr(hint, "leaftype"):  # PyTree[Float[Array, "..."]]: as the parameters of a layer are
         leaf = _from_hint(subject, name, hint.leaftype)
-        return (
-            {"w": leaf._replace(axes=("I", "O")), "b": leaf._replace(axes=("O",))}
-            if "..." in leaf.axes
-            else {"w": leaf}
-        )
+        dense = {"w": leaf._replace(axes=("I", "O")), "b": leaf._replace(axes=("O",))}
+        return dense if "..." in leaf.axes else {"w": leaf}
     if typing.get_origin(hint) is tuple and Ellipsis not in typing.get_args(hint):
         return tuple(_from_hint(subject, name, part) for part in typing.get_args(hint))
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
@@ -108,7 +109,7 @@ def _from_hint(subject: str, name: str, hint: Any) -> Any:
 
 
 def _kind(dtypes: Any) -> str:
-    """Of the dtypes that an annotation allows, a floating one if there is any: ``Shaped`` allows all."""
+    """The kind to draw for the dtypes that an annotation allows: float if it is among them, as in ``Shaped``."""
     text = dtypes if isinstance(dtypes, str) else " ".join(map(str, dtypes)) if hasattr(dtypes, "__iter__") else "float"
     if "complex" in text and "float" not in text:
         raise InputError("an annotation is of complex numbers: only real functions are checked")

@@ -1,4 +1,4 @@
-"""What is checked: anything with a forward and a hand-written backward, brought to one form."""
+"""The subject of a check: anything with a forward and a hand-written backward, brought to one form."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Subject(NamedTuple):
     arguments: tuple[str, ...]
     source: Callable[..., Any]
     primal_is_fwd: bool = True
-    """Whether the primal is ``fwd`` itself, and not, as for a ``custom_vjp``, other code for the same function."""
+    """Whether the primal is ``fwd`` itself; for a ``custom_vjp`` it is other code for the same function."""
     static: tuple[int, ...] = ()
-    """The arguments that are no arrays and go through as they are: those of ``nondiff_argnums``."""
+    """The arguments under ``nondiff_argnums``: they are no arrays and go through as they are."""
     required: int = 0
-    """How many of the arguments have no default."""
+    """The number of arguments without a default."""
 
     def leaves(self, args: tuple[Any, ...]) -> list[Leaf]:
         """The names of the differentiable leaves of the arguments, in order."""
@@ -131,21 +131,12 @@ def from_custom_vjp(f: Any, name: str | None = None) -> Subject:
 
     source = _source(f.fun)
     arguments, _ = _parameters(f.fun)
-    return Subject(
-        name or str(getattr(source, "__name__", "f")),
-        fwd,
-        bwd,
-        f.fun,
-        arguments,
-        source,
-        False,
-        nondiff,
-        len(arguments),
-    )
+    called = name or str(getattr(source, "__name__", "f"))
+    return Subject(called, fwd, bwd, f.fun, arguments, source, False, nondiff, len(arguments))
 
 
 def _zeros(arg: Any) -> Any:
-    """What None stands for, in a ``custom_vjp``."""
+    """The cotangent that None stands for in a ``custom_vjp``."""
     return jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if is_float(leaf) else None, arg)
 
 
@@ -170,13 +161,13 @@ def _parameters(f: Callable[..., Any]) -> tuple[tuple[str, ...], int]:
 
 
 def custom_vjp_of(f: Any) -> Any:
-    """``f`` itself, or what it wraps, as ``jit`` does, if that is a ``jax.custom_vjp``; else None."""
+    """``f`` itself, or the function that it wraps, if that is a ``jax.custom_vjp``; else None."""
     inner = inspect.unwrap(f, stop=lambda g: isinstance(g, jax.custom_vjp)) if callable(f) else f
     return inner if isinstance(inner, jax.custom_vjp) else None
 
 
 def as_subject(target: Any, name: str | None = None) -> Subject:
-    """Whatever can be checked, brought to one form."""
+    """Any target of ``check`` in one form. Raises InputError if it is none."""
     if isinstance(target, Layer):
         return from_layer(target, name)
     if (custom := custom_vjp_of(target)) is not None:

@@ -1,4 +1,4 @@
-"""Inputs where random ones do not go: exact zeros, ties, values far out, and masks that hide a whole row."""
+"""Inputs that random ones do not reach: exact zeros, ties, values far out, and masks that hide a whole row."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _with_ties(args: Any, rng: np.random.Generator) -> Any:
 
 
 def _with_ties_between(args: Any, rng: np.random.Generator) -> Any:
-    """Leaves of one shape share about half of their elements; None where no two have one shape."""
+    """Leaves of one shape share about half of their elements; None if no two have one shape."""
     first: dict[tuple[int, ...], np.ndarray] = {}
     shapes = [np.shape(leaf) for leaf in floats_of(args)]
     if len(set(shapes)) == len(shapes):
@@ -53,7 +53,7 @@ def _with_large(args: Any, rng: np.random.Generator) -> Any:
 
 
 def _with_extremes(args: Any, rng: np.random.Generator) -> Any:
-    """A few elements of a thousand and more, of either sign where there are both: where exp overflows or vanishes."""
+    """A few elements of a thousand and more, at which exp overflows or vanishes; of both signs if the leaf has both."""
 
     def grown(leaf):
         if leaf.size > 2:
