@@ -1,6 +1,6 @@
-"""Every public rule and layer, with arguments to try it on. A test sees to it that none is missing.
+"""Every public rule and layer, with arguments to try it on. A test checks that none is missing.
 
-Axis sizes are odd and distinct, so that a wrong axis cannot go unnoticed.
+Axis sizes are odd and distinct, so that a wrong axis is noticed.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class RuleCase(NamedTuple):
     name: str
     rule: Rule
     args: Callable[[tuple[int, ...]], tuple]
-    long: bool = False  # of many operations: compared with jax.vjp in one compiled program
+    long: bool = False  # many operations: compared with jax.vjp in one compiled program
 
 
 def x_only(batch):
@@ -62,7 +62,7 @@ def two_distributions(batch):
 
 
 def pairs_of_embeddings(batch):
-    likeness = np.random.default_rng(2).uniform(size=batch)  # between like and unlike there is every shade
+    likeness = np.random.default_rng(2).uniform(size=batch)  # every shade between unlike (0) and like (1)
     return pair(batch), likeness
 
 
@@ -71,7 +71,7 @@ def triplets(batch):
 
 
 def with_weights(args):
-    """The arguments of a loss, and a weight for each of the batch."""
+    """The arguments of a loss, and a weight for each example."""
 
     def weighed(batch):
         predictions, targets = args(batch)
@@ -89,13 +89,13 @@ def table_and_tokens(batch):
 
 
 def queries_keys_values(batch):
-    """Two query heads share a key head; the last block of 2 keys is not full; one query sees nothing."""
+    """Two query heads share a key head, the last block of 2 keys is not full, and one query sees no key."""
     mask = np.array([[True, False, True], [False, False, False], [True, True, False]])
     return normal(0, *batch, 2, 3, 4), normal(1, *batch, 1, 3, 4), normal(2, *batch, 1, 3, 2), mask
 
 
 def sequences(*gates, states=1, inner_bias=False):
-    """x and the states before it, the weights of inputs and states, and the biases of a recurrent cell."""
+    """x, the initial states, the weights and the biases of a recurrent cell."""
 
     def args(batch):
         weights = normal(3, 3, *gates, 4), normal(4, 4, *gates, 4), normal(5, *gates, 4)
@@ -110,7 +110,7 @@ def parameters(batch):
 
 
 def image(batch):
-    return (normal(0, 2, 5, 4, 4),)  # the sizes of a window are what matters
+    return (normal(0, 2, 5, 4, 4),)  # only the sizes of windows matter
 
 
 def image_and_kernel(*kernel, bias=True):
@@ -159,7 +159,7 @@ RULES = [
     RuleCase("lstm", ops.lstm, sequences(4, states=2), long=True),
     RuleCase("gru", ops.gru, sequences(3, inner_bias=True), long=True),
     *(RuleCase("mean_squared_error", ops.mean_squared_error(r), pair) for r in REDUCTIONS),
-    # of these one reduction each: tests/ops/losses compares all of them with jax.vjp
+    # one reduction each: tests/ops/losses compares all of them with jax.vjp
     RuleCase("mean_absolute_error", ops.mean_absolute_error(), pair),
     RuleCase("huber", ops.huber(0.7), pair),
     RuleCase("binary_cross_entropy", ops.binary_cross_entropy("none"), two_distributions),
@@ -216,8 +216,8 @@ class LayerCase(NamedTuple):
     name: str
     layer: Layer
     in_shape: tuple[int, ...]
-    vocabulary: int | None = None  # of a layer that takes tokens
-    long: bool = False  # as of a rule
+    vocabulary: int | None = None  # for a layer that takes tokens
+    long: bool = False  # as in RuleCase
 
 
 GPT = funcnet.models.GPTConfig(vocabulary=7, context=5, width=8, depth=2, heads=2, dropout_rate=0.2)
@@ -288,7 +288,7 @@ LAYERS = [
 
 
 def layer_args(case: LayerCase, training: bool):
-    """(params, x, key): all leaves are drawn, so that no zero bias hides a mistake; above 0, as variances are."""
+    """(params, x, key). Every leaf is random, so that no zero bias hides a mistake, and positive, for the variances."""
     shapes = jax.eval_shape(lambda key: case.layer.init(key, case.in_shape)[0], jax.random.key(0))
     params = jax.tree.map(lambda leaf: 0.4 * np.abs(leaf), draw(9, shapes))
     shape = (11, *case.in_shape)

@@ -1,4 +1,4 @@
-"""Each initializer against the distribution that its source gives."""
+"""Each initializer against the distribution given in its source."""
 
 import math
 

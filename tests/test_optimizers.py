@@ -85,7 +85,7 @@ def run_optax(optimizer, params, grads):
 
 
 def assert_close(got, want):
-    """To 1e-12; the absolute part is for a parameter that crosses zero, where the terms that cancel are near 1."""
+    """To 1e-12. The absolute part covers a parameter that crosses zero, where terms near 1 cancel."""
     assert jax.tree.structure(got) == jax.tree.structure(want)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), got, want)
 
@@ -116,7 +116,7 @@ def test_a_chain_agrees_with_optax():
     assert_close(run(ours, params, grads), run_optax(theirs, params, grads))
 
 
-def test_optax_stands_in_our_chain_and_we_in_optaxs():
+def test_optax_fits_in_our_chain_and_we_in_optaxs():
     rng = np.random.default_rng(3)
     params, grads = drawn(rng), [drawn(rng) for _ in range(5)]
     want = run(optimizers.nesterov(0.05, 0.8), params, grads)
@@ -160,7 +160,7 @@ def test_a_schedule_counts_updates_from_zero():
 
 @pytest.mark.parametrize("name", NAMED)
 def test_dtypes_and_tree_are_kept(name):
-    """Updates are as their gradients; state is as it was, in arrays of int32 or of float32 and wider."""
+    """Updates keep the dtypes of the gradients; the state keeps its own: int32, or float32 and wider."""
     optimizer = optimizers.chain(optimizers.clip_by_global_norm(1.0), NAMED[name][0](RATES["schedule"]))
     params = {
         "half": {"w": jnp.ones((2, 3), jnp.bfloat16), "b": jnp.ones(3, jnp.bfloat16)},
@@ -189,7 +189,7 @@ def test_a_network_without_parameters(name):
 
 @pytest.mark.parametrize("name", NAMED)
 def test_compiles_once_and_buffers_may_be_donated(name):
-    """Donating a buffer that two leaves share is an error; one that is used in vain a warning, which is an error."""
+    """Donating a shared buffer is an error; donating an unused one is a warning, and warnings are errors."""
     optimizer = NAMED[name][0](RATES["schedule"])
     rng = np.random.default_rng(4)
     params, grads = drawn(rng), [drawn(rng) for _ in range(3)]
@@ -251,7 +251,7 @@ def test_bias_correction_is_accurate_in_float32(b, count, moment):
 
 
 def test_the_moments_of_a_bfloat16_leaf_forget():
-    """In bfloat16 itself 0.999 is 1, and ν would stay where one gradient put it."""
+    """In bfloat16 itself 0.999 is 1, and ν would never change again."""
     params = {"w": jnp.ones(3, jnp.bfloat16)}
     optimizer = optimizers.scale_by_adam()
     _, state = optimizer.update(params, optimizer.init(params), params)
@@ -266,7 +266,7 @@ ACCUMULATING = ["scale_by_rss", "scale_by_rms", "scale_by_adam", "scale_by_lion"
 
 @pytest.mark.parametrize("make", [lambda: optimizers.trace(0.9), *(getattr(optimizers, name) for name in ACCUMULATING)])
 def test_a_bfloat16_gradient_accumulates_in_the_dtype_of_its_float32_parameter(make):
-    """Step for step the state is as if the same gradient had come in float32."""
+    """At every step the state equals the one from the same gradient in float32."""
     params = {"w": jnp.ones((3, 5), jnp.float32)}
     optimizer, rng = make(), np.random.default_rng(6)
     low = high = optimizer.init(params)
@@ -305,7 +305,7 @@ def test_a_zero_gradient_is_a_zero_update(name):
 
 @pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lion])
 def test_decay_touches_the_named_leaves_alone(make):
-    """A bias that is stacked over blocks has rank 2, and a weight may have rank 1."""
+    """A bias stacked over blocks has rank 2, and a weight may have rank 1."""
     shapes = {"w": (5,), "b": (7, 2), "table": (3, 5), "gamma": (7, 2), "mean": (5,)}
     params = {name: jnp.ones(shape) for name, shape in shapes.items()}
     zeros = jax.tree.map(jnp.zeros_like, params)
@@ -322,7 +322,7 @@ def test_decay_touches_the_named_leaves_alone(make):
 @settings(deadline=None, max_examples=50)
 @given(data=st.data(), dtype=st.sampled_from(["float32", "float64"]), max_norm=st.floats(1e-3, 1e6))
 def test_the_law_of_clipping(data, dtype, max_norm):
-    """The norm ends at min(before, max_norm), the direction stays, and what is short enough is left alone."""
+    """The norm becomes min(before, max_norm), the direction stays, and a short gradient is unchanged."""
     elements = st.floats(-1e6, 1e6, width=8 * np.dtype(dtype).itemsize, allow_subnormal=False)
     g = {name: data.draw(hnp.arrays(dtype, shape, elements=elements)) for name, shape in (("w", (3, 5)), ("b", 5))}
     clipped, _ = optimizers.clip_by_global_norm(max_norm).update(jax.tree.map(jnp.asarray, g), (), None)

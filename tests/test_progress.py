@@ -12,7 +12,7 @@ def report_epochs(epochs, enabled=True):
 
 
 @pytest.mark.parametrize(("epochs", "lines"), [(1, 1), (7, 7), (10, 10), (23, 12), (1000, 10)])
-def test_in_a_pipe_about_ten_lines_of_which_the_last_is_that_of_the_last_epoch(epochs, lines, capsys):
+def test_in_a_pipe_about_ten_lines_ending_with_the_last_epoch(epochs, lines, capsys):
     report_epochs(epochs)
     out, err = capsys.readouterr()
     assert out == ""

@@ -1,4 +1,4 @@
-"""Schedules agree with optax's where it has the same one, and with their formula where it has not."""
+"""Schedules agree with optax's if it has the same one, else with their formula."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Comparison of trees with plain means: what the checker itself is tested against, and not by."""
+"""Comparison of trees without the checker, for tests of the checker and of long rules."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def draw(seed, tree):
-    """A standard normal tree in the shapes and dtypes of ``tree``; made by NumPy, which compiles nothing."""
+    """A standard normal tree with the shapes and dtypes of ``tree``, drawn by NumPy, which compiles nothing."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), tree)
 
@@ -16,7 +16,7 @@ def differentiable(arg) -> bool:
 
 
 def assert_is_vjp(fwd, bwd, args):
-    """The backward against ``jax.vjp`` of the forward, in float64, both in one program: it is compiled once."""
+    """Compares the backward with ``jax.vjp`` of the forward in float64, in a single compiled program."""
     chosen = [i for i, arg in enumerate(args) if differentiable(arg)]
     dy = draw(1, jax.eval_shape(lambda *args: fwd(*args)[0], *args))
 
@@ -33,7 +33,7 @@ def assert_is_vjp(fwd, bwd, args):
 
 
 def assert_close(got, expected, relative, floor):
-    """|got − expected| ≤ relative·|expected| + floor·max|expected|, leaf by leaf, in one tree, shape and dtype."""
+    """|got − expected| ≤ relative·|expected| + floor·max|expected| per leaf; trees, shapes and dtypes are equal."""
     assert jax.tree.structure(got) == jax.tree.structure(expected)
     for g, e in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert g.shape == e.shape
@@ -42,7 +42,7 @@ def assert_close(got, expected, relative, floor):
 
 
 def assert_equal(got, expected):
-    """One tree, and every leaf equal to the bit; keys too."""
+    """Equal trees with every leaf equal to the bit, keys included."""
     assert jax.tree.structure(got) == jax.tree.structure(expected)
     for g, e in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert g.dtype == e.dtype

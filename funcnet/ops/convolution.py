@@ -21,6 +21,9 @@ from jaxtyping import Array, Float
 from ..types import Residuals, Rule, ShapeError, at_least_float32
 from .windows import Padding, Pair, Span, cut, put_back, reach, spans, steps, whole
 
+Images = Float[Array, "N H W C"]
+Outputs = Float[Array, "N P Q O"]
+Bias = Float[Array, "O"] | None
 Kernel = Float[Array, "R=2 S=3 C O"]
 """A kernel of any R and S; the checker draws R = 2 and S = 3, as its own sizes would exceed the image."""
 
@@ -33,9 +36,7 @@ def conv2d(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair = 1, grou
     moves = steps("conv2d", stride, padding, dilation)
     groups = whole("conv2d's groups", groups)
 
-    def fwd(
-        x: Float[Array, "N H W C"], w: Kernel, b: Float[Array, "O"] | None = None
-    ) -> tuple[Float[Array, "N P Q O"], Residuals]:
+    def fwd(x: Images, w: Kernel, b: Bias = None) -> tuple[Outputs, Residuals]:
         """y[n,p,q,o] = Σ_rsi x[n,h,v,i] w[r,s,i,o] + b[o], with h = p·stride + r·dilation − top, v likewise of q, s.
 
         x is 0 outside the image; i runs over the channels of o's group. As matrices, y = Σ_r u_r w_r + b.
@@ -47,9 +48,7 @@ def conv2d(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair = 1, grou
         y = _sum(_product("gmk,gko->gmo", u_r, w_r) for u_r, w_r in zip(u, w_rows, strict=True))
         return _with_bias(_image(y, windows, len(x)), b).astype(x.dtype), (x, w, _empty(b))
 
-    def bwd(
-        residuals: Residuals, dy: Float[Array, "N P Q O"]
-    ) -> tuple[Float[Array, "N H W C"], Kernel, Float[Array, "O"] | None]:
+    def bwd(residuals: Residuals, dy: Outputs) -> tuple[Images, Kernel, Bias]:
         """dx[n,h,v,i] = Σ dy[n,p,q,o] w[r,s,i,o] over the p, q, r, s for which the forward reads x at (h, v), and o;
         dw[r,s,i,o] = Σ_npq x[n,h,v,i] dy[n,p,q,o], with h and v as in the forward;  db = Σ_npq dy.
 
@@ -90,9 +89,7 @@ def conv2d_transpose(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair
 
         return spans("conv2d_transpose", (size(0), size(1)), w.shape[:2], moves)
 
-    def fwd(
-        x: Float[Array, "N H W C"], w: Kernel, b: Float[Array, "O"] | None = None
-    ) -> tuple[Float[Array, "N P Q O"], Residuals]:
+    def fwd(x: Images, w: Kernel, b: Bias = None) -> tuple[Outputs, Residuals]:
         """y[n,p,q,o] = Σ x[n,h,v,i] w[r,s,i,o] + b[o], over p = h·stride + r·dilation − top, q likewise of v, s, and i.
 
         Each element of x lays down a copy of the kernel, scaled by itself; overlapping copies add up, and anything
@@ -104,9 +101,7 @@ def conv2d_transpose(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair
         u = [_product("gmo,gko->gmk", x_rows, t_r) for t_r in _kernel_rows(_exchanged(w, groups), groups)]
         return _with_bias(_put_back(u, windows_on_y(x, w), len(x)), b).astype(x.dtype), (x, w, _empty(b))
 
-    def bwd(
-        residuals: Residuals, dy: Float[Array, "N P Q O"]
-    ) -> tuple[Float[Array, "N H W C"], Kernel, Float[Array, "O"] | None]:
+    def bwd(residuals: Residuals, dy: Outputs) -> tuple[Images, Kernel, Bias]:
         """dx[n,h,v,i] = Σ_rso dy[n,p,q,o] w[r,s,i,o], a ``conv2d``;  dw[r,s,i,o] = Σ_nhv x[n,h,v,i] dy[n,p,q,o].
 
         p and q are as in the forward; db = Σ_npq dy. As matrices, cutting is the transpose of putting back: du is dy,

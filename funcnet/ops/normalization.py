@@ -18,12 +18,16 @@ from jaxtyping import Array, Float
 
 from ..types import Residuals, Rule, ShapeError, at_least_float32
 
+Channels = Float[Array, "*B C"]
+Examples = Float[Array, "N *S C"]
+Vector = Float[Array, "C"]
+
 
 class Population(NamedTuple):
     """The mean and the variance of every channel over all data, by which inference normalises."""
 
-    mean: Float[Array, "C"]
-    var: Float[Array, "C"]
+    mean: Vector
+    var: Vector
 
 
 def _standardise(x: Float[Array, "*S"], axes: tuple[int, ...], eps: float, centre: bool = True) -> tuple[Array, ...]:
@@ -58,7 +62,7 @@ def _standardise_bwd(
     return (rstd * (direct - hat * (wide * hat).mean(axes, keepdims=True))).astype(dxhat.dtype)
 
 
-def _along_channels(vector: Float[Array, "C"], x: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
+def _along_channels(vector: Vector, x: Channels) -> Channels:
     return jnp.broadcast_to(vector, x.shape)
 
 
@@ -76,18 +80,16 @@ def _fits(name: str, x: Array, *vectors: Array) -> None:
 
 
 class BatchNormResiduals(NamedTuple):
-    xhat: Float[Array, "*B C"]
+    xhat: Channels
     rstd: Float[Array, "*R"]
-    gamma: Float[Array, "C"]
+    gamma: Vector
     population: Population  # this batch's estimate: for ``calibrate``, not for the backward
 
 
 def batch_norm(eps: float = 1e-5) -> Rule:
     """Batch normalisation in training: each channel by the statistics of its batch (Ioffe & Szegedy 2015)."""
 
-    def fwd(
-        x: Float[Array, "*B C"], gamma: Float[Array, "C"], beta: Float[Array, "C"]
-    ) -> tuple[Float[Array, "*B C"], BatchNormResiduals]:
+    def fwd(x: Channels, gamma: Vector, beta: Vector) -> tuple[Channels, BatchNormResiduals]:
         """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), with the mean μ and the variance σ² over all axes but the last:
         ``x`` (*B, C), ``gamma`` (C,), ``beta`` (C,) to ``y`` (*B, C). Raises ShapeError.
 
@@ -101,9 +103,7 @@ def batch_norm(eps: float = 1e-5) -> Rule:
         y = xhat * _along_channels(gamma, x) + _along_channels(beta, x)
         return y, BatchNormResiduals(xhat, rstd, gamma, population)
 
-    def bwd(
-        residuals: BatchNormResiduals, dy: Float[Array, "*B C"]
-    ) -> tuple[Float[Array, "*B C"], Float[Array, "C"], Float[Array, "C"]]:
+    def bwd(residuals: BatchNormResiduals, dy: Channels) -> tuple[Channels, Vector, Vector]:
         """dx = γ rstd (dy − mean dy − x̂ mean(dy x̂)),  dγ = Σ_B dy x̂,  dβ = Σ_B dy.
 
         Each x of a channel moves its μ and σ², and so every y; see ``_standardise_bwd``. Saves x̂ and rstd.
@@ -121,21 +121,17 @@ def batch_norm_inference(eps: float = 1e-5) -> Rule:
     ``training.calibrate`` finds the population.
     """
 
-    def rstd(population: Population) -> Float[Array, "C"]:
+    def rstd(population: Population) -> Vector:
         return 1 / jnp.sqrt(population.var + eps)
 
-    def fwd(
-        x: Float[Array, "*B C"], gamma: Float[Array, "C"], beta: Float[Array, "C"], population: Population
-    ) -> tuple[Float[Array, "*B C"], Residuals]:
+    def fwd(x: Channels, gamma: Vector, beta: Vector, population: Population) -> tuple[Channels, Residuals]:
         """y = γ (x − mean) rstd + β,  rstd = 1/√(var + eps): an affine map of each channel. Raises ShapeError."""
         _fits("batch_norm_inference", x, gamma, beta, *population)
         centred = x - _along_channels(population.mean, x)
         y = centred * _along_channels(gamma * rstd(population), x) + _along_channels(beta, x)
         return y, (x, gamma, population)
 
-    def bwd(
-        residuals: Residuals, dy: Float[Array, "*B C"]
-    ) -> tuple[Float[Array, "*B C"], Float[Array, "C"], Float[Array, "C"], Population]:
+    def bwd(residuals: Residuals, dy: Channels) -> tuple[Channels, Vector, Vector, Population]:
         """dx = γ rstd dy,  dβ = Σ_B dy,  dγ = rstd Σ_B dy (x − mean),
         dmean = −γ rstd Σ_B dy,  dvar = −½ γ rstd³ Σ_B dy (x − mean), as d(v^−½) = −½ v^(−3/2) dv. Saves x.
         """
@@ -155,18 +151,14 @@ def batch_norm_inference(eps: float = 1e-5) -> Rule:
 def layer_norm(eps: float = 1e-5) -> Rule:
     """Layer normalisation: each example, or each of its tokens, by its own statistics (Ba, Kiros & Hinton 2016)."""
 
-    def fwd(
-        x: Float[Array, "*B C"], gamma: Float[Array, "C"], beta: Float[Array, "C"]
-    ) -> tuple[Float[Array, "*B C"], Residuals]:
+    def fwd(x: Channels, gamma: Vector, beta: Vector) -> tuple[Channels, Residuals]:
         """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), μ and σ² over the last axis: ``x`` (*B, C). Raises ShapeError."""
         _fits("layer_norm", x, gamma, beta)
         xhat, rstd, _, _ = _standardise(x, (-1,), eps)
         y = xhat * _along_channels(gamma, x) + _along_channels(beta, x)
         return y, (xhat, rstd, gamma)
 
-    def bwd(
-        residuals: Residuals, dy: Float[Array, "*B C"]
-    ) -> tuple[Float[Array, "*B C"], Float[Array, "C"], Float[Array, "C"]]:
+    def bwd(residuals: Residuals, dy: Channels) -> tuple[Channels, Vector, Vector]:
         """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ_B dy x̂,  dβ = Σ_B dy.
 
         γ varies along the axis of the means, so it is inside them. See ``_standardise_bwd``. Saves x̂ and rstd.
@@ -181,13 +173,13 @@ def layer_norm(eps: float = 1e-5) -> Rule:
 def rms_norm(eps: float = 1e-5) -> Rule:
     """Root-mean-square normalisation: layer norm without a mean and without β (Zhang & Sennrich 2019)."""
 
-    def fwd(x: Float[Array, "*B C"], gamma: Float[Array, "C"]) -> tuple[Float[Array, "*B C"], Residuals]:
+    def fwd(x: Channels, gamma: Vector) -> tuple[Channels, Residuals]:
         """y = γ x̂, x̂ = x / √(mean x² + eps), the mean over the last axis: ``x`` (*B, C). Raises ShapeError."""
         _fits("rms_norm", x, gamma)
         xhat, rstd, _, _ = _standardise(x, (-1,), eps, centre=False)
         return xhat * _along_channels(gamma, x), (xhat, rstd, gamma)
 
-    def bwd(residuals: Residuals, dy: Float[Array, "*B C"]) -> tuple[Float[Array, "*B C"], Float[Array, "C"]]:
+    def bwd(residuals: Residuals, dy: Channels) -> tuple[Channels, Vector]:
         """dx = rstd (dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ_B dy x̂. Saves x̂ and rstd.
 
         Two paths lead from x to x̂ = x·rstd: the direct one, and through the mean square; see ``_standardise_bwd``.
@@ -208,14 +200,12 @@ def group_norm(groups: int = 1, eps: float = 1e-5) -> Rule:
     if groups < 1:
         raise ValueError(f"group_norm expects at least one group; got {groups}")
 
-    def split(x: Float[Array, "N *S C"]) -> tuple[Float[Array, "N *S G D"], tuple[int, ...]]:
+    def split(x: Examples) -> tuple[Float[Array, "N *S G D"], tuple[int, ...]]:
         """x with its channels as (groups, C/groups), and the axes to average over."""
         x = x.reshape(*x.shape[:-1], groups, -1)
         return x, (*range(1, x.ndim - 2), x.ndim - 1)
 
-    def fwd(
-        x: Float[Array, "N *S C"], gamma: Float[Array, "C"], beta: Float[Array, "C"]
-    ) -> tuple[Float[Array, "N *S C"], Residuals]:
+    def fwd(x: Examples, gamma: Vector, beta: Vector) -> tuple[Examples, Residuals]:
         """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), with μ and σ² over *S and the channels of a group: ``x`` (N, *S, C).
 
         Raises ShapeError, also if ``groups`` does not divide C.
@@ -228,9 +218,7 @@ def group_norm(groups: int = 1, eps: float = 1e-5) -> Rule:
         y = xhat * _along_channels(gamma, x) + _along_channels(beta, x)
         return y, (xhat, rstd, gamma)
 
-    def bwd(
-        residuals: Residuals, dy: Float[Array, "N *S C"]
-    ) -> tuple[Float[Array, "N *S C"], Float[Array, "C"], Float[Array, "C"]]:
+    def bwd(residuals: Residuals, dy: Examples) -> tuple[Examples, Vector, Vector]:
         """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ dy x̂,  dβ = Σ dy, over N and *S.
 
         The means are over *S and a group, as in the forward; γ varies within a group, so it is inside them.

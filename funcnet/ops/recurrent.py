@@ -19,6 +19,10 @@ from jaxtyping import Array, Float
 from ..types import Rule, ShapeError, at_least_float32
 from .activations import sigmoid_slope, tanh_slope
 
+Inputs = Float[Array, "*B T I"]
+States = Float[Array, "*B T H"]
+State = Float[Array, "*B H"]
+
 # ---------------------------------------------------------------- shared by the cells
 
 
@@ -75,22 +79,18 @@ def _before(h0: Float[Array, "*B H"], states: Float[Array, "T *B H"]) -> Float[A
 
 
 class RNNResiduals(NamedTuple):
-    x: Float[Array, "*B T I"]
-    h0: Float[Array, "*B H"]
+    x: Inputs
+    h0: State
     w: Float[Array, "I H"]
     u: Float[Array, "H H"]
     b: Float[Array, "H"]
-    y: Float[Array, "*B T H"]
+    y: States
     z: Float[Array, "T *B H"]
 
 
 def rnn_fwd(
-    x: Float[Array, "*B T I"],
-    h0: Float[Array, "*B H"],
-    w: Float[Array, "I H"],
-    u: Float[Array, "H H"],
-    b: Float[Array, "H"],
-) -> tuple[tuple[Float[Array, "*B T H"], Float[Array, "*B H"]], RNNResiduals]:
+    x: Inputs, h0: State, w: Float[Array, "I H"], u: Float[Array, "H H"], b: Float[Array, "H"]
+) -> tuple[tuple[States, State], RNNResiduals]:
     """h_t = tanh(z_t),  z_t = x_t w + h_{t−1} u + b: returns (y, h), all states (*B, T, H) and the last (*B, H).
 
     x (*B, T, I), h0 (*B, H), w (I, H), u (H, H), b (H,) (Elman 1990). Raises ShapeError.
@@ -109,8 +109,8 @@ def rnn_fwd(
 
 
 def rnn_bwd(
-    residuals: RNNResiduals, dy: tuple[Float[Array, "*B T H"], Float[Array, "*B H"]]
-) -> tuple[Float[Array, "*B T I"], Float[Array, "*B H"], Float[Array, "I H"], Float[Array, "H H"], Float[Array, "H"]]:
+    residuals: RNNResiduals, dy: tuple[States, State]
+) -> tuple[Inputs, State, Float[Array, "I H"], Float[Array, "H H"], Float[Array, "H"]]:
     """Backpropagation through time (Werbos 1990): from the last step to the first, starting from dh = dh_T,
 
     dz_t = (dy_t + dh) ∂h/∂z, with ∂h/∂z = tanh′(z_t),  then dh ← dz_t uᵀ; dh0 is left at the end.
@@ -139,25 +139,20 @@ rnn = Rule(rnn_fwd, rnn_bwd)
 
 
 class LSTMResiduals(NamedTuple):
-    x: Float[Array, "*B T I"]
-    h0: Float[Array, "*B H"]
-    c0: Float[Array, "*B H"]
+    x: Inputs
+    h0: State
+    c0: State
     w: Float[Array, "I 4 H"]
     u: Float[Array, "H 4 H"]
     b: Float[Array, "4 H"]
-    y: Float[Array, "*B T H"]
+    y: States
     c: Float[Array, "T *B H"]
     z: Float[Array, "T *B 4 H"]
 
 
 def lstm_fwd(
-    x: Float[Array, "*B T I"],
-    h0: Float[Array, "*B H"],
-    c0: Float[Array, "*B H"],
-    w: Float[Array, "I 4 H"],
-    u: Float[Array, "H 4 H"],
-    b: Float[Array, "4 H"],
-) -> tuple[tuple[Float[Array, "*B T H"], Float[Array, "*B H"], Float[Array, "*B H"]], LSTMResiduals]:
+    x: Inputs, h0: State, c0: State, w: Float[Array, "I 4 H"], u: Float[Array, "H 4 H"], b: Float[Array, "4 H"]
+) -> tuple[tuple[States, State, State], LSTMResiduals]:
     """z_t = x_t w + h_{t−1} u + b, four gates:  i = σ(z_i),  f = σ(z_f),  g = tanh(z_g),  o = σ(z_o);
     c_t = f c_{t−1} + i g,  h_t = o tanh(c_t): returns (y, h, c), all h (*B, T, H), and the last h and c.
 
@@ -182,15 +177,8 @@ def lstm_fwd(
 
 
 def lstm_bwd(
-    residuals: LSTMResiduals, dy: tuple[Float[Array, "*B T H"], Float[Array, "*B H"], Float[Array, "*B H"]]
-) -> tuple[
-    Float[Array, "*B T I"],
-    Float[Array, "*B H"],
-    Float[Array, "*B H"],
-    Float[Array, "I 4 H"],
-    Float[Array, "H 4 H"],
-    Float[Array, "4 H"],
-]:
+    residuals: LSTMResiduals, dy: tuple[States, State, State]
+) -> tuple[Inputs, State, State, Float[Array, "I 4 H"], Float[Array, "H 4 H"], Float[Array, "4 H"]]:
     """With the slopes at every step, known before the scan,
 
     ∂c/∂z_i = g σ′(z_i),  ∂c/∂z_f = c_{t−1} σ′(z_f),  ∂c/∂z_g = i tanh′(z_g),  ∂h/∂z_o = tanh(c_t) σ′(z_o),
@@ -231,8 +219,8 @@ lstm = Rule(lstm_fwd, lstm_bwd)
 
 
 class GRUResiduals(NamedTuple):
-    x: Float[Array, "*B T I"]
-    h0: Float[Array, "*B H"]
+    x: Inputs
+    h0: State
     w: Float[Array, "I 3 H"]
     u: Float[Array, "H 3 H"]
     b: Float[Array, "3 H"]
@@ -242,13 +230,13 @@ class GRUResiduals(NamedTuple):
 
 
 def gru_fwd(
-    x: Float[Array, "*B T I"],
-    h0: Float[Array, "*B H"],
+    x: Inputs,
+    h0: State,
     w: Float[Array, "I 3 H"],
     u: Float[Array, "H 3 H"],
     b: Float[Array, "3 H"],
     c: Float[Array, "H"],
-) -> tuple[tuple[Float[Array, "*B T H"], Float[Array, "*B H"]], GRUResiduals]:
+) -> tuple[tuple[States, State], GRUResiduals]:
     """Three gates from a_t = x_t w + b and h_{t−1} u:  r = σ(a_r + h u_r),  s = σ(a_s + h u_s),
     n = tanh(a_n + r (h u_n + c)),  h_t = (1 − s) n + s h_{t−1}: returns (y, h), all states (*B, T, H) and the last.
 
@@ -276,15 +264,8 @@ def gru_fwd(
 
 
 def gru_bwd(
-    residuals: GRUResiduals, dy: tuple[Float[Array, "*B T H"], Float[Array, "*B H"]]
-) -> tuple[
-    Float[Array, "*B T I"],
-    Float[Array, "*B H"],
-    Float[Array, "I 3 H"],
-    Float[Array, "H 3 H"],
-    Float[Array, "3 H"],
-    Float[Array, "H"],
-]:
+    residuals: GRUResiduals, dy: tuple[States, State]
+) -> tuple[Inputs, State, Float[Array, "I 3 H"], Float[Array, "H 3 H"], Float[Array, "3 H"], Float[Array, "H"]]:
     """With m = h_{t−1} u_n + c, z the arguments of σ, σ and tanh, and the slopes, known before the scan,
 
     ∂h/∂z_n = (1 − s) tanh′(z_n),  ∂h/∂z_s = (h_{t−1} − n) σ′(z_s),  ∂z_n/∂z_r = m σ′(z_r),  ∂z_n/∂m = r,

@@ -1,4 +1,4 @@
-"""IDX files: one that is not exactly what it should be is one clear DataError, and never data."""
+"""IDX files: any deviation from the format is a clear DataError, never data."""
 
 import gzip
 import re
@@ -64,7 +64,7 @@ def test_bad_file(content, telling, tmp_path):
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory):
-    """A file that the many cases of one test may overwrite."""
+    """A file that all cases of a test may overwrite."""
     return tmp_path_factory.mktemp("idx") / "case"
 
 
@@ -109,7 +109,7 @@ contents = st.one_of(st.binary(), st.tuples(magics, st.binary()).map(b"".join))
 @settings(deadline=None)
 @given(content=st.one_of(contents, contents.map(gzip.compress), st.binary().map(lambda rest: PACKED[:10] + rest)))
 def test_random_bytes(content, scratch):
-    """Random bytes are a DataError or, where they happen to be an IDX file, exactly what that file says."""
+    """Random bytes are a DataError or, if they happen to be an IDX file, exactly its array."""
     scratch.write_bytes(content)
     try:
         array = read_idx(scratch)

@@ -1,4 +1,4 @@
-"""Data sets: a named set is the set of that name, wherever it is found, and is split fairly."""
+"""Data sets: only genuine files are accepted, wherever they are found, and splits are fair."""
 
 import gc
 import gzip
@@ -43,7 +43,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def made_up(title, seed, directory, pack=gzip.compress, suffix=".gz"):
-    """A set of a few small images in a directory, and the source that knows it."""
+    """A set of a few small images in a directory, and its source."""
     rng = np.random.default_rng(seed)
     directory.mkdir()
     digests = {}
@@ -115,7 +115,7 @@ def test_a_named_set_is_never_huge(sets):
 
 
 def test_where_a_set_is_looked_for(sets, cache, monkeypatch):
-    """The argument before the variable, the variable before the cache, the cache before Debian's copy."""
+    """Order: the argument, the variable, the cache, Debian's copy."""
     source = SOURCES["mnist"]
     places = [sets / "argument", sets / "variable", cache, sets / "debian"]
     for place in places:
@@ -136,7 +136,7 @@ def test_where_a_set_is_looked_for(sets, cache, monkeypatch):
 @pytest.mark.parametrize("how", ["argument", "variable"])
 @pytest.mark.parametrize("asked", ["incomplete", "empty", "absent", ""])
 def test_a_directory_asked_for_must_hold_the_set(how, asked, sets, cache, monkeypatch):
-    """The cache would do, and must not be taken; an empty argument is an argument, an empty variable is none."""
+    """Even if the cache has the set. An empty argument counts as an argument, an empty variable does not count."""
     shutil.copytree(sets / "mnist", cache)
     shutil.copytree(sets / "mnist", sets / "incomplete")
     (sets / "incomplete" / f"{FILES[3]}.gz").unlink()
@@ -158,7 +158,7 @@ def test_a_directory_asked_for_must_hold_the_set(how, asked, sets, cache, monkey
 
 @pytest.fixture
 def server(sets, monkeypatch):
-    """Serves the made-up MNIST on this machine; the list tells which files were asked for."""
+    """Serves the made-up MNIST locally, and lists the files requested."""
     asked = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -183,7 +183,7 @@ def server(sets, monkeypatch):
 @pytest.mark.parametrize("terminal", [True, False])
 @pytest.mark.parametrize("tqdm", [True, False])
 def test_download_once(terminal, tqdm, server, sets, cache, monkeypatch, capsys):
-    """A progress bar is drawn on a terminal where tqdm is there to draw it; without it the files come all the same."""
+    """A progress bar is drawn on a terminal if tqdm is installed; without it the download works all the same."""
     if tqdm:
         pytest.importorskip("tqdm")
     else:
@@ -197,7 +197,7 @@ def test_download_once(terminal, tqdm, server, sets, cache, monkeypatch, capsys)
 
 
 def test_a_wrong_download_leaves_the_cache(server, sets, cache):
-    """The error names the URL and what came; once the mirror is right, only what is missing is fetched."""
+    """The error names the URL and the content received; once the mirror is right, only missing files are fetched."""
     served = sets / "mnist" / f"{FILES[2]}.gz"
     right = served.read_bytes()
     for wrong, telling in [
@@ -288,7 +288,7 @@ def test_diabetes():
 
 @pytest.mark.parametrize("name", ["digits", "iris", "diabetes"])
 def test_split_is_whole_disjoint_and_seeded(name):
-    """The rows of both parts together are those of the set, each as often; so no row is in both, and none is lost."""
+    """Both parts together hold every row of the set exactly as often: no row is in both, and none is lost."""
 
     def rows(*parts):
         return sorted((*x.ravel().tolist(), y) for xs, ys in parts for x, y in zip(xs, ys.tolist(), strict=True))

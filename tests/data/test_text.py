@@ -1,4 +1,4 @@
-"""Text: what is in it, how it is split, and what is said of what is no text."""
+"""Text: its contents, its split, and the errors for unreadable input."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from funcnet.data.idx import DataError
 
 @pytest.fixture
 def library(tmp_path, monkeypatch):
-    """Twenty files, and some that do not count."""
+    """Twenty files, and some that are excluded."""
     monkeypatch.setattr(text.sysconfig, "get_path", lambda name: str(tmp_path))
     sources = [f"def f{i}(): return {i}\n".encode() for i in range(20)]
     for i, source in enumerate(sources):
@@ -31,13 +31,13 @@ def test_the_standard_library_is_split_by_files(library):
     assert not np.array_equal(train, text.standard_library(seed=1).train)
 
 
-def test_without_a_file_names_are_what_the_library_defines(library):
+def test_without_a_file_names_come_from_the_standard_library(library):
     train, held_out = (part.tobytes().split() for part in text.names())
     assert {*train, *held_out} == {f"f{i}".encode() for i in range(20)}
     assert len(held_out) == 2
 
 
-def test_of_the_running_python_a_tenth_or_so_of_ten_megabytes_is_held_out():
+def test_a_tenth_of_the_running_standard_library_is_held_out():
     train, held_out = text.standard_library()
     assert len(train) + len(held_out) > 5e6
     assert 0.03 < len(held_out) / len(train) < 0.3  # files are of any size
@@ -63,7 +63,7 @@ def test_names_are_lines_each_in_one_part(tmp_path):
     ("read", "wanted"),
     [(text.text_file, "0 bytes; expected at least eleven"), (text.names, "0 distinct .*; expected at least two")],
 )
-def test_what_cannot_be_read_is_named(read, wanted, tmp_path):
+def test_an_unreadable_file_is_named(read, wanted, tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.txt: No such file"):
         read(tmp_path / "nowhere.txt")
     with pytest.raises(DataError, match="Is a directory"):
@@ -73,7 +73,7 @@ def test_what_cannot_be_read_is_named(read, wanted, tmp_path):
         read(tmp_path / "empty.txt")
 
 
-def test_a_python_without_sources_is_said(monkeypatch, tmp_path):
+def test_a_python_without_sources_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(text.sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(DataError, match="no sources of the standard library; give a file of your own"):
         text.standard_library()

@@ -33,7 +33,7 @@ def test_init_infers_the_shape_that_fwd_gives(case):
 
 @pytest.mark.parametrize("case", LAYERS, ids=case_id)
 def test_forward_and_backward_may_be_jitted_apart(case):
-    """Residuals hold arrays only: a Python number among them would reach the backward as a tracer. Nothing compiles."""
+    """Residuals hold only arrays: a Python number among them would reach the backward as a tracer. Nothing compiles."""
     key, x = jax.random.key(0), jax.ShapeDtypeStruct((11, *case.in_shape), int if case.vocabulary else float)
     params = jax.eval_shape(lambda key: case.layer.init(key, case.in_shape)[0], key)
 
@@ -48,7 +48,7 @@ def test_forward_and_backward_may_be_jitted_apart(case):
 
 
 def test_every_public_layer_has_a_case():
-    """A factory is public where calling it, with a setting or a layer if it needs one, gives a layer."""
+    """A public factory is a function that returns a layer, given a setting or a layer if it needs one."""
     public = set()
     for name in funcnet.__all__:
         for args in (
@@ -71,7 +71,7 @@ def test_every_public_layer_has_a_case():
     assert models == set(funcnet.models.__all__) - public - {"GPTConfig", "check_tokens", "generate"}
 
 
-def test_dense_says_what_it_wants():
+def test_dense_says_what_it_expects():
     layer = funcnet.dense(3)
     params, _ = layer.init(jax.random.key(0), (7,))
     with pytest.raises(ShapeError, match=r"dense\(3\) got x of shape \(2, 5\), expects \(N, \.\.\., 7\)"):
@@ -114,7 +114,7 @@ def test_batch_norm_normalises_by_the_batch_in_training_and_by_the_population_in
     assert jnp.allclose(layer.fwd(params | {"population": population}, x)[0], y * jnp.sqrt(10 / 11), rtol=1e-9)
 
 
-def test_batch_norm_says_what_it_wants():
+def test_batch_norm_says_what_it_expects():
     layer = funcnet.batch_norm()
     params, _ = layer.init(jax.random.key(0), (7,))
     for key, name in ((None, "batch_norm_inference"), (jax.random.key(0), "batch_norm")):
@@ -127,7 +127,7 @@ def test_batch_norm_says_what_it_wants():
 @pytest.mark.parametrize(
     "layer", [funcnet.layer_norm(), funcnet.rms_norm(), funcnet.group_norm(3)], ids=lambda n: n.name
 )
-def test_a_norm_starts_with_gains_of_one_and_says_what_it_wants(layer):
+def test_a_norm_starts_with_gains_of_one_and_says_what_it_expects(layer):
     params, _ = layer.init(jax.random.key(0), (5, 9))
     assert jnp.array_equal(params["gamma"], jnp.ones(9))
     assert not params.get("beta", jnp.zeros(9)).any()
@@ -136,7 +136,7 @@ def test_a_norm_starts_with_gains_of_one_and_says_what_it_wants(layer):
             layer.init(jax.random.key(0), shape)
 
 
-def test_embedding_and_positions_say_what_they_want():
+def test_embedding_and_positions_say_what_they_expect():
     layer = funcnet.embedding(7, 5)
     params, _ = layer.init(jax.random.key(0), (3,))
     assert params["table"].std() == pytest.approx(0.02, rel=0.3)
@@ -154,7 +154,7 @@ def test_embedding_and_positions_say_what_they_want():
 
 
 @pytest.mark.parametrize("factory", [funcnet.rnn, funcnet.lstm, funcnet.gru])
-def test_a_recurrent_layer_says_what_it_wants(factory):
+def test_a_recurrent_layer_says_what_it_expects(factory):
     layer = factory(4)
     params, _ = layer.init(jax.random.key(0), (5, 3))
     with pytest.raises(ShapeError, match=r"\(4\) got x of shape \(2, 5, 6\), expects \(N, \.\.\., T, 3\)"):

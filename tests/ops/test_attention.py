@@ -55,7 +55,7 @@ def test_a_query_that_sees_nothing_gives_zeros_and_moves_nothing(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_last_query_sees_all_and_none_sees_what_comes_after(form):
-    """As where keys are kept: the last two queries alone give what they give among all."""
+    """As with a cache of keys: the last two queries alone give the same as among all queries."""
     q, k, v = (jnp.asarray(normal(seed, 5, 4)) for seed in range(3))
     parts = (q, k, v), (q[3:], k, v), (q[:3], k[:3], v[:3])
     y, last, first, alone = jax.jit(
@@ -69,14 +69,14 @@ def test_the_last_query_sees_all_and_none_sees_what_comes_after(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_scores_of_any_size_are_finite(form):
-    """e^1000 overflows; what is hidden does not count, however large."""
+    """e^1000 overflows; a hidden score does not count, however large."""
     q, k, v = jnp.full((1, 1), 1e3), jnp.array([[1.0], [-1.0], [1e200]]), jnp.array([[2.0], [3.0], [5.0]])
     y, residuals = jax.jit(form().fwd)(q, k, v, jnp.array([True, True, False]))
     assert y.tolist() == [[2.0]]
     assert all(jnp.isfinite(d).all() for d in jax.jit(form().bwd)(residuals, jnp.ones((1, 1)))[:3])
 
 
-def test_the_scale_is_that_of_the_features_unless_given():
+def test_the_scale_defaults_to_the_number_of_features():
     q, k, v = (jnp.asarray(normal(seed, 3, 4)) for seed in range(3))
     for form in (ops.attention, ops.flash_attention):
         given = jax.jit(lambda form=form: [form(scale=scale).fwd(q, k, v)[0] for scale in (None, 1 / 2, 0.0)])()
@@ -84,7 +84,7 @@ def test_the_scale_is_that_of_the_features_unless_given():
         np.testing.assert_allclose(given[2], np.broadcast_to(v.mean(0), (3, 4)), rtol=1e-13)
 
 
-def test_in_blocks_nothing_of_the_size_of_the_weights_is_kept_or_made():
+def test_in_blocks_no_array_has_the_size_of_the_weights():
     shape = jax.ShapeDtypeStruct((1000, 8), float)
     rule = ops.flash_attention(causal=True, block=10)
 
@@ -119,14 +119,14 @@ def test_shapes_that_do_not_fit(shapes, message):
 
 @pytest.mark.parametrize("form", [ops.attention, ops.flash_attention])
 @pytest.mark.parametrize("batch", [(0,), (0, 4)], ids=str)
-def test_no_examples_are_no_case(form, batch):
+def test_an_empty_batch(form, batch):
     args = [jnp.ones((*batch, T, 8)) for T in (5, 7, 7)]
     y, residuals = form(causal=True).fwd(*args)
     assert [d.shape for d in form(causal=True).bwd(residuals, y)[:3]] == [arg.shape for arg in args]
     assert y.shape == args[0].shape
 
 
-def test_settings_that_make_no_sense():
+def test_invalid_settings():
     with pytest.raises(ValueError, match="at least one key in a block; got 0"):
         ops.flash_attention(block=0)
     with pytest.raises(ShapeError, match=r"boolean mask .* got float64"):

@@ -1,4 +1,4 @@
-"""Convolution and its transpose beside each other, beside XLA's, and on values known by hand."""
+"""Convolution and its transpose against each other, against XLA's, and on values worked out by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def test_the_transposed_convolution_is_the_input_gradient_of_the_convolution(pad
 
 
 def test_same_pads_as_xla_does():
-    """XLA's own convolution has the same output, so the odd row of padding stands on the same side."""
+    """XLA's own convolution has the same output, so the odd row of padding is on the same side."""
 
     @jax.jit
     def both(x, w):
@@ -70,7 +70,7 @@ def test_long_sums_keep_their_digits_in_float16():
 
 
 @pytest.mark.parametrize("make", [ops.conv2d, ops.conv2d_transpose])
-def test_no_images_are_images_too(make):
+def test_an_empty_batch(make):
     x, w = jax.ShapeDtypeStruct((0, 3, 5, 4), float), jax.ShapeDtypeStruct((2, 3, 2, 6), float)
     y, residuals = jax.eval_shape(make(groups=2).fwd, x, w)
     assert y.shape == (0, 3, 5, 6)

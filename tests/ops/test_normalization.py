@@ -31,7 +31,7 @@ def test_a_constant_channel_gives_beta():
     assert all(jnp.isfinite(d).all() for d in rule.bwd(residuals, jnp.asarray(normal(0, 5, 3))))
 
 
-def test_the_gradient_knows_neither_shift_nor_scale_of_x():
+def test_the_gradient_ignores_shift_and_scale_of_x():
     """ŷ does not move when all of a channel shifts, nor, but for eps, when it is stretched: dx ⟂ 1 and dx ⟂ x̂."""
     rule, x = ops.batch_norm(1e-14), jnp.asarray(normal(0, 11, 3))
     _, residuals = rule.fwd(x, jnp.asarray(normal(1, 3)), jnp.asarray(normal(2, 3)))
@@ -73,12 +73,12 @@ def test_a_constant_x_gives_beta_and_a_finite_gradient(rule, vectors):
     fwd, bwd = jax.jit(rule.fwd), jax.jit(rule.bwd)
     for value in (0.0, 1e6):
         y, residuals = fwd(jnp.full((2, 9), value), *(jnp.ones(9), beta)[:vectors])
-        expected = beta if vectors == 2 else np.full(9, float(value > 0))  # RMS norm takes no mean away
+        expected = beta if vectors == 2 else np.full(9, float(value > 0))  # RMS norm subtracts no mean
         np.testing.assert_allclose(y, np.broadcast_to(expected, y.shape), rtol=1e-10)
         assert all(np.isfinite(d).all() for d in bwd(residuals, jnp.ones((2, 9))))
 
 
-def test_an_example_knows_nothing_of_the_others():
+def test_examples_are_independent():
     x = jnp.asarray(normal(0, 3, 5, 9))
     for rule, vectors in (param.values for param in NORMS):
         gains = (jnp.ones(9), jnp.zeros(9))[:vectors]

@@ -17,13 +17,13 @@ def test_backward_is_the_vjp_of_the_forward(case, batch):
 
 @pytest.mark.parametrize("case", [case for case in RULES if case.long], ids=case_id)
 def test_long_backward_is_the_vjp_of_the_forward(case):
-    """Without the checker, which takes its time over many operations: it has its turn in `funcnet check`."""
+    """By plain comparison: the checker is slow on many operations; `funcnet check` runs it on these."""
     assert_is_vjp(case.rule.fwd, case.rule.bwd, case.args((2, 3)))
 
 
 @pytest.mark.parametrize("case", RULES, ids=case_id)
 def test_forward_and_backward_may_be_jitted_apart(case):
-    """Residuals hold arrays only: a Python number among them would reach the backward as a tracer. Nothing compiles."""
+    """Residuals hold only arrays: a Python number among them would reach the backward as a tracer. Nothing compiles."""
     args = jax.tree.map(jnp.asarray, case.args((3,)))
 
     def fwd(*args):

@@ -36,7 +36,7 @@ def test_padding_neither_wins_nor_counts():
 
 @pytest.mark.parametrize("rule", [ops.max_pool(), ops.average_pool(), ops.global_average_pool])
 def test_nan_stays_nan(rule):
-    """Wherever it stands in the window."""
+    """At any place in the window."""
     x = np.where(np.eye(4, dtype=bool), np.nan, np.arange(4.0)).reshape(4, 2, 2, 1)
     assert np.isnan(jax.jit(lambda x: rule.fwd(x)[0])(x)).all()
 
@@ -82,6 +82,6 @@ def test_what_does_not_fit(make):
         make(0)
 
 
-def test_global_average_pool_wants_an_image():
+def test_global_average_pool_expects_an_image():
     with pytest.raises(ShapeError, match=r"global_average_pool got x \(5, 3\)"):
         ops.global_average_pool.fwd(jnp.ones((5, 3)))

@@ -1,4 +1,4 @@
-"""Recurrent cells: beside PyTorch's, in parts, far out, and where shapes do not fit; elsewhere beside jax.vjp."""
+"""Recurrent cells against PyTorch's, in two parts, at saturation, and with wrong shapes; test_ops has jax.vjp."""
 
 import re
 
@@ -21,7 +21,7 @@ def split(name, args):
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_as_pytorch(name):
+def test_agrees_with_pytorch(name):
     """Forward and all gradients in float64. Gates on an axis of their own are PyTorch's, transposed."""
     torch = pytest.importorskip("torch")
     args = CELLS[name].args((2,))
@@ -72,7 +72,7 @@ def test_a_sequence_in_two_parts_is_the_whole(name):
     ("name", "biases", "into"),
     [("rnn", 40.0, 1), ("lstm", (40.0, 40.0, 40.0, 0.0), 0.5 / np.cosh(1) ** 2), ("gru", (0.0, -40.0, 40.0), 1)],
 )
-def test_a_saturated_gate_has_a_small_slope_and_not_none(name, biases, into):
+def test_a_saturated_gate_has_a_small_slope_not_zero(name, biases, into):
     """One step of one unit with weights 0: tanh′(40) = 4e⁻⁸⁰, where 1 − tanh²(40) would be 0."""
     b = jnp.asarray(biases)[..., None]
     w, state = jnp.zeros((1, *b.shape)), jnp.zeros((1, 1))
@@ -87,7 +87,7 @@ def test_a_saturated_gate_has_a_small_slope_and_not_none(name, biases, into):
 
 
 def test_the_cell_of_an_lstm_carries_a_gradient_over_many_steps():
-    """Where f = 1, ∂c_T/∂c_0 = 1, however large T is: the constant error carousel."""
+    """If f = 1, ∂c_T/∂c_0 = 1, however large T is: the constant error carousel."""
     w, zero, b = jnp.zeros((1, 4, 1)), jnp.zeros((1, 1)), jnp.array([[-40.0], [40.0], [0.0], [0.0]])
 
     @jax.jit
@@ -120,7 +120,7 @@ def test_shapes_that_do_not_fit(name):
                     CELLS[name].rule.fwd(*args[:i], wrong, *args[i + 1 :])
 
 
-def test_what_a_cell_got_and_wants_is_one_line():
+def test_what_a_cell_got_and_expects_is_one_line():
     x, h0, *weights = (jnp.asarray(arg) for arg in CELLS["rnn"].args((2,)))
     wanted = "it expects x (*B, T, I), h0 (*B, H), w (I, H), u (H, H), b (H,)"
     with pytest.raises(

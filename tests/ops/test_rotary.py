@@ -29,7 +29,7 @@ def test_rotary_scores_know_the_distance_alone():
 
 
 def test_rotary_keeps_far_positions_in_bfloat16_and_the_last_of_an_odd_number_of_features():
-    """257 is no number of bfloat16: the angle is computed in float32."""
+    """bfloat16 cannot represent 257, so the angle is computed in float32."""
     rule, x = ops.rotary(), jnp.ones((1, 7))
     narrow, wide = jax.jit(
         lambda: [rule.fwd(a, jnp.array([257]))[0].astype(float) for a in (x.astype(jnp.bfloat16), x)]
@@ -38,7 +38,7 @@ def test_rotary_keeps_far_positions_in_bfloat16_and_the_last_of_an_odd_number_of
     assert np.asarray(narrow)[0, 6] == 1
 
 
-def test_rotary_says_what_it_wants():
+def test_rotary_says_what_it_expects():
     with pytest.raises(ShapeError, match=r"x \(3, 8\), positions \(2,\); it expects"):
         ops.rotary().fwd(jnp.ones((3, 8)), jnp.arange(2))
     with pytest.raises(ValueError, match="base above 1; got 0"):

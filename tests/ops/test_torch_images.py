@@ -1,4 +1,4 @@
-"""Forward and every gradient of convolution, pooling and batch normalisation beside PyTorch's, in float64."""
+"""Forward and every gradient of convolution, pooling and batch normalisation against PyTorch's, in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def last(x):
 
 
 def assert_same(fwd, bwd, args, theirs):
-    """``theirs`` on the same numbers: the output, and the gradient of every argument, for a cotangent that is drawn."""
+    """``theirs`` on the same numbers: the output, and the gradient of every argument, for a random cotangent."""
     torch = pytest.importorskip("torch")
     leaves = [torch.tensor(arg, requires_grad=True) for arg in args]
     expected = theirs(torch.nn, *leaves)
@@ -43,7 +43,7 @@ def assert_same(fwd, bwd, args, theirs):
 
     y, cotangents = own(tuple(map(jnp.asarray, args)), jnp.asarray(dy))
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-10, atol=1e-10)
-    assert len(cotangents) >= len(leaves)  # None for what is not differentiated
+    assert len(cotangents) >= len(leaves)  # None if an argument is not differentiated
     for cotangent, leaf in zip(cotangents, leaves, strict=False):
         np.testing.assert_allclose(cotangent, leaf.grad.numpy(), rtol=1e-10, atol=1e-10)
 
@@ -109,7 +109,7 @@ def test_batch_norm(training):
         return last(torch.func.functional_call(theirs, {"weight": gamma, "bias": beta}, (first(x),)))
 
     assert_same(fwd, bwd, args, apply)
-    if training:  # PyTorch's running statistics go a tenth of the way to what the population is averaged from here
+    if training:  # PyTorch's running statistics move a tenth of the way to this batch's estimate
         found = fwd(*map(jnp.asarray, args))[1].population
         for running, before, own in zip((theirs.running_mean, theirs.running_var), population, found, strict=True):
             np.testing.assert_allclose(running.numpy(), 0.9 * before + 0.1 * own, rtol=1e-10)

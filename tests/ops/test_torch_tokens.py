@@ -1,4 +1,4 @@
-"""Forward and every gradient of norms, embeddings and attention beside PyTorch's, in float64."""
+"""Forward and every gradient of norms, embeddings and attention against PyTorch's, in float64."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +21,7 @@ def sdpa(f, q, k, v, mask=None):
 
 
 MASK = np.random.default_rng(0).random((2, 1, 5, 7)) < 0.7
-MASK[..., 0] = True  # of a query that sees nothing PyTorch makes NaN
+MASK[..., 0] = True  # for a query that sees no key, PyTorch returns NaN
 
 CASES = {
     "unembedding": (ops.unembedding, (normal(0, 3, 5), normal(1, 7, 5)), lambda f, x, table: f.linear(x, table)),
@@ -46,7 +46,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_as_pytorch(name):
+def test_agrees_with_pytorch(name):
     torch = pytest.importorskip("torch")
     rule, args, theirs = CASES[name]
     tensors = [torch.tensor(arg, requires_grad=arg.dtype == float) for arg in args]

@@ -25,6 +25,8 @@ from ...types import Below, Residuals, Rule, ShapeError, at_least_float32, memoi
 from ..activations import log_softmax, softmax, softplus
 from .reduction import Reduction, at_label, check_reduction, integer_labels, reduced, same_shape, spread, valid
 
+Labels = Annotated[Int[Array, "*B"], Below("K")]
+
 # ---------------------------------------------------------------- of logits
 
 
@@ -37,9 +39,7 @@ def sparse_softmax_cross_entropy(label_smoothing: float = 0.0, *, reduction: Red
     """
     _check_settings(reduction, label_smoothing)
 
-    def fwd(
-        logits: Float[Array, "*B K"], labels: Annotated[Int[Array, "*B"], Below("K")]
-    ) -> tuple[Float[Array, "*R"], Residuals]:
+    def fwd(logits: Float[Array, "*B K"], labels: Labels) -> tuple[Float[Array, "*R"], Residuals]:
         """L = reduce −Σ_k t_k log p_k, with p = softmax(z): logits z (*B, K) and labels (*B), without ε −log p_label.
 
         log p = z − log Σ eᶻ is finite even if p underflows. Raises ShapeError.
@@ -150,9 +150,7 @@ def linear_softmax_cross_entropy(
     terms = sparse_softmax_cross_entropy(label_smoothing, reduction="none")
     check_reduction(reduction)
 
-    def fwd(
-        predictions: Linear, labels: Annotated[Int[Array, "*B"], Below("K")]
-    ) -> tuple[Float[Array, "*R"], Residuals]:
+    def fwd(predictions: Linear, labels: Labels) -> tuple[Float[Array, "*R"], Residuals]:
         """L = reduce ℓ(x tableᵀ + b, labels), for x (*B, D), table (K, D), b (K,) and integer labels (*B).
 
         Logits and loss are computed in float32 or wider. Raises ShapeError.
@@ -226,9 +224,7 @@ def sparse_categorical_cross_entropy(reduction: Reduction = "mean") -> Rule:
     """Cross-entropy of probabilities with integer labels."""
     check_reduction(reduction)
 
-    def fwd(
-        probabilities: Float[Array, "*B K"], labels: Annotated[Int[Array, "*B"], Below("K")]
-    ) -> tuple[Float[Array, "*R"], Residuals]:
+    def fwd(probabilities: Float[Array, "*B K"], labels: Labels) -> tuple[Float[Array, "*R"], Residuals]:
         """L = reduce −log p_label, for probabilities p (*B, K) and labels (*B); infinite if p_label is 0.
 
         Raises ShapeError.

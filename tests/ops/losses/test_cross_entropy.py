@@ -171,7 +171,7 @@ def test_what_does_not_fit():
 
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32], ids=["float64", "float32"])
 def test_certain_probabilities(dtype):
-    """Rightly certain costs nothing, and has the slope of the side that there is; wrongly certain costs infinity."""
+    """Certain and right costs nothing, with the one-sided slope; certain and wrong costs infinity."""
     p, t = (jnp.array(values, dtype) for values in ([0, 1, 0, 1, 0, 1], [0, 1, 1, 0, 0.5, 0.5]))
     rule = ops.binary_cross_entropy(NONE)
     assert rule.fwd(p, t)[0].tolist() == [0, 0, INF, INF, INF, INF]
@@ -209,7 +209,7 @@ def test_a_divergence_is_zero_at_its_target_and_positive_elsewhere():
     )
 
 
-def test_as_scikit_learn_has_them():
+def test_agrees_with_scikit_learn():
     p, labels = ops.softmax.fwd(jnp.asarray(normal(0, 11, 7)))[0], np.arange(11) % 7
     expected = metrics.log_loss(labels, p)
     assert float(ops.sparse_categorical_cross_entropy().fwd(p, labels)[0]) == pytest.approx(expected, rel=1e-12)
@@ -221,7 +221,7 @@ def test_as_scikit_learn_has_them():
 
 
 def test_behind_their_activation_they_are_the_losses_on_logits():
-    """softmax's and sigmoid's backward after these is the famous p − t."""
+    """Followed by the backward of softmax or sigmoid, these give the well-known p − t."""
     z, labels = map(jnp.asarray, logits_and_labels((11,)))
     one_hot = jax.nn.one_hot(labels, 7, dtype=z.dtype)
     for activation, on_probabilities, on_logits, targets in [

@@ -1,4 +1,4 @@
-"""What holds for every loss: its reductions, its weights, the shapes it refuses, and what well-known libraries say."""
+"""For every loss: reductions, weights, rejected shapes, and agreement with well-known libraries."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -58,7 +58,7 @@ def test_none_is_missing():
 
 
 def assert_backward_is_vjp(rule, predictions, targets):
-    """Of random cotangents; what autodiff calls float0, the cotangent of an integer, is None by hand."""
+    """With random cotangents. An integer's cotangent is float0 in autodiff and None by hand."""
     args = jax.tree.map(jnp.asarray, (predictions, targets))
     y, residuals = rule.fwd(*args)
     dy = jnp.asarray(normal(9, *y.shape))
@@ -110,7 +110,7 @@ def test_every_reduction_with_weights(loss):
         (ops.softmax_cross_entropy(), (3, 5), (3, 4)),
         (ops.sigmoid_binary_cross_entropy(), (3, 1), (3,)),
         (ops.sparse_softmax_cross_entropy(), (3, 5), (3, 5)),
-        (ops.sparse_softmax_cross_entropy(), (3, 5), (3,)),  # floats are no labels
+        (ops.sparse_softmax_cross_entropy(), (3, 5), (3,)),  # labels must be integers
         (ops.binary_cross_entropy(), (3, 1), (3,)),
         (ops.categorical_cross_entropy(), (3, 5), (3,)),
         (ops.sparse_categorical_cross_entropy(), (3, 5), (3,)),
@@ -140,8 +140,8 @@ def test_a_distance_is_positive(factory, value):
         factory(value)
 
 
-def test_as_pytorch_has_them():
-    """Value and gradient. PyTorch takes log-probabilities where funcnet takes probabilities."""
+def test_agrees_with_pytorch():
+    """Value and gradient. PyTorch takes log-probabilities, funcnet probabilities."""
     torch = pytest.importorskip("torch")
     f = torch.nn.functional
     theirs = {

@@ -33,7 +33,7 @@ def test_contrastive_on_a_3_4_5_triangle():
 
 
 def test_an_unlike_pair_at_one_point_has_no_direction():
-    """And no NaN: autodiff divides 0 by 0 there."""
+    """Nor is there a NaN, as in autodiff, which divides 0 by 0."""
     u = jnp.asarray(normal(0, 2, 3))
     rule = ops.contrastive(2.0, reduction=NONE)
     assert rule.fwd((u, u), jnp.array([0.0, 1.0]))[0].tolist() == [2, 0]
@@ -44,7 +44,7 @@ def test_an_unlike_pair_at_one_point_has_no_direction():
 
 def test_triplet_is_satisfied_by_its_margin():
     anchor, positive = jnp.zeros((3, 2)), jnp.array([[1.0, 0.0]] * 3)
-    negative = jnp.array([[0.0, 2.0], [0.0, 1.5], [0.0, 1.0]])  # squared: 4, 2.25 and 1, where 1 + the margin is wanted
+    negative = jnp.array([[0.0, 2.0], [0.0, 1.5], [0.0, 1.0]])  # squared: 4, 2.25 and 1, against 1 + the margin
     rule = ops.triplet(3.0, reduction=NONE)
     assert rule.fwd((anchor, positive, negative), None)[0].tolist() == [0, 1.75, 3]
     da, dp, dn = dp_of(rule, (anchor, positive, negative), None)

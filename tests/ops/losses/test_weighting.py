@@ -1,4 +1,4 @@
-"""Weights: which mean it is, beside those of well-known libraries."""
+"""Weights: both means against well-known libraries."""
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,12 @@ def value(rule, predictions, targets, weights):
     ("factory", "theirs"),
     [(ops.mean_absolute_error, metrics.mean_absolute_error), (ops.mean_squared_error, metrics.mean_squared_error)],
 )
-def test_the_mean_is_that_of_scikit_learn(factory, theirs):
+def test_the_mean_agrees_with_scikit_learn(factory, theirs):
     p, (t, w) = with_weights(pair)((11,))
     assert value(ops.weighted(factory("none")), p, t, w) == pytest.approx(theirs(t, p, sample_weight=w), rel=1e-13)
 
 
-def test_both_means_are_those_of_pytorch():
+def test_both_means_agree_with_pytorch():
     torch = pytest.importorskip("torch")
     f = torch.nn.functional
     p, (t, w) = with_weights(pair)((11,))
@@ -59,7 +59,7 @@ def test_a_whole_weight_is_that_many_copies_and_only_ratios_matter():
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum_over_batch_size"])
-def test_equal_weights_are_none(reduction):
+def test_equal_weights_change_nothing(reduction):
     p, t = pair((3, 5))
     plain, rule = ops.mean_absolute_error(), ops.weighted(ABSOLUTE, reduction)
     expected, plain_residuals = plain.fwd(p, t)
@@ -71,8 +71,8 @@ def test_equal_weights_are_none(reduction):
             np.testing.assert_allclose(got, want, rtol=1e-14)
 
 
-def test_training_heeds_them():
-    """Two targets for one input: where the squared error is weighed 3 to 1, the network learns their weighted mean."""
+def test_training_respects_weights():
+    """With two targets for one input, weighted 3 to 1, the network learns their weighted mean."""
     net = funcnet.serial(funcnet.dense(1))
     params, _ = net.init(jax.random.key(0), (2,))
     x, t, w = np.ones((8, 2)), np.tile([[0.0], [1.0]], (4, 1)), np.tile([3.0, 1.0], 4)
