@@ -64,7 +64,7 @@ def test_every_public_layer_has_a_case():
                 made = getattr(funcnet, name)(*args)
             except (TypeError, ValueError, AttributeError):
                 continue
-            if isinstance(made, Layer) and name != "Layer":
+            if isinstance(made, Layer) and name not in ("Layer", "lift"):
                 public.add(name)
     models = {"gpt", "lenet", "mlp", "resnet"}
     assert public == {case.name for case in LAYERS} - models
