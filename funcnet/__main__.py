@@ -1,8 +1,34 @@
-"""``python -m funcnet``: the same as the command ``funcnet``."""
+"""The command ``funcnet``, also ``python -m funcnet``: its subcommands, each an entry in ``COMMANDS``."""
 
+from __future__ import annotations
+
+import argparse
 import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
-from .gradcheck.command.cli import main
+from .gradcheck.command import cli
+
+# Each adds a parser to the subparsers, whose default ``run`` takes the arguments and returns the exit status.
+COMMANDS = (cli.add_check,)
+
+
+class Parser(argparse.ArgumentParser):
+    """Bad input is one line on standard error, and exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line, and returns the exit status."""
+    parser = Parser(prog="funcnet", description="Neural networks as pure functions, every backward derived by hand.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in COMMANDS:
+        add(subparsers)
+    arguments = parser.parse_args(argv)
+    return arguments.run(arguments)
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ Exit status: 0 all correct; 1 any wrong, imprecise or inconclusive; 2 bad input.
 
 
 class Checked(NamedTuple):
-    """What became of one of the things found: its report, or else the reason why there is none."""
+    """The outcome for one thing that was found: its report, or the reason why there is none."""
 
     name: str
     verdict: str
@@ -44,39 +44,16 @@ class Checked(NamedTuple):
     reason: str = ""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; the exit status. Bad input is one line on standard error, and 2."""
-    arguments = _parser().parse_args(argv)
-    try:
-        with redirect_stdout(sys.stderr):  # what the checked code prints does not mix with the result
-            results = _check_all(arguments)
-    except TargetError as error:
-        print(f"funcnet check: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    status = int(any(result.report and result.verdict != "correct" for result in results))
-    if arguments.json:
-        print(json.dumps(_document(arguments, results, status), indent=2))
-    else:
-        _show(results)
-    return status
-
-
 # ---------------------------------------------------------------- the command line
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="funcnet", description="Neural networks as pure functions, every backward derived by hand.")
-    command = parser.add_subparsers(required=True, metavar="check").add_parser(
+def add_check(subparsers: Any) -> None:
+    """Adds ``check`` to the subcommands of ``funcnet``."""
+    command = subparsers.add_parser(
         "check", help="check hand-written backwards", description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    command.set_defaults(run=run)
     command.add_argument("target", metavar="TARGET", help="FILE.py, FILE.py:NAME, MODULE or MODULE:NAME")
     command.add_argument("--json", action="store_true", help="one JSON document on standard output, nothing else")
     command.add_argument(
@@ -88,7 +65,6 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="one set of sizes; float64 and float32, unless --dtypes says more"
     )
     command.add_argument("--in-shape", type=_shape, metavar="8,8", help="the input of Layers, without the batch axis")
-    return parser
 
 
 def _dtypes(text: str) -> list[str]:
@@ -107,6 +83,24 @@ def _natural(text: str, least: int = 0) -> int:
 
 def _shape(text: str) -> tuple[int, ...]:
     return tuple(_natural(part, 1) for part in text.split(","))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Checks, prints the result, and returns the exit status; one line on standard error if the input is bad."""
+    try:
+        with redirect_stdout(sys.stderr):  # what the checked code prints does not mix with the result
+            results = _check_all(arguments)
+    except TargetError as error:
+        print(f"funcnet check: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    status = int(any(result.report and result.verdict != "correct" for result in results))
+    if arguments.json:
+        print(json.dumps(_document(arguments, results, status), indent=2))
+    else:
+        _show(results)
+    return status
 
 
 # ---------------------------------------------------------------- the checks
@@ -144,7 +138,7 @@ def _check_one(item: Found, arguments: argparse.Namespace) -> Checked:
         report = check(item.target, dtypes=dtypes, quick=arguments.quick, seed=arguments.seed, name=item.name, **shape)
     except InputError as error:
         return Checked(item.name, CANNOT, None, time.perf_counter() - start, first_line(error))
-    except Exception as error:  # the other rules are checked all the same, and this one is not passed over
+    except Exception as error:  # the other rules are still checked, and this one counts as inconclusive
         note = f"the checker itself failed: {type(error).__name__}: {first_line(error)}"
         report = Report(item.name, "inconclusive", (), {}, (), (note,))
     return Checked(item.name, report.verdict, report, time.perf_counter() - start)
@@ -166,7 +160,7 @@ def _document(arguments: argparse.Namespace, results: Iterable[Checked], status:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` as JSON can hold it, which has no infinity and no NaN: they become null."""
+    """``value`` as JSON can hold it: infinity and NaN become null."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -177,7 +171,7 @@ def _plain(value: Any) -> Any:
 
 
 def _show(results: Sequence[Checked]) -> None:
-    """The table, then the reports of those that are not correct, then what was left out."""
+    """The table, then the reports that are not correct, then everything that was left out."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -20,7 +20,7 @@ from ..engine.leaves import first_line
 
 
 class TargetError(ValueError):
-    """What was asked for is not there or cannot be imported; the message is one line, for the user."""
+    """The target does not exist or cannot be imported; the message is one line, for the user."""
 
 
 class Found(NamedTuple):
@@ -38,8 +38,8 @@ class Found(NamedTuple):
 def opened(target: str) -> Iterator[tuple[ModuleType, str | None]]:
     """The module that ``FILE.py[:NAME]`` or ``MODULE[:NAME]`` names, and NAME.
 
-    While it is open, it finds its neighbours as it would if it were run; no ``__pycache__`` is written, and
-    ``sys.path`` and ``sys.modules`` are put back. Raises TargetError where there is no such module or it raises.
+    While it is open, it can import its neighbours, as if it were run; no ``__pycache__`` is written, and ``sys.path``
+    and ``sys.modules`` are put back. Raises TargetError if there is no such module, or if it raises.
     """
     where, colon, name = target.rpartition(":")
     if not (colon and name.isidentifier()):
@@ -67,7 +67,7 @@ def opened(target: str) -> Iterator[tuple[ModuleType, str | None]]:
 
 
 def _placed(path: Path) -> tuple[Path, str]:
-    """The folder that a file's imports start from, and its name from there: of a package, its dotted name."""
+    """The folder that a file's imports start from, and the file's name from there, dotted if it is in a package."""
     if not path.is_file() or path.suffix != ".py":
         kind = "is a folder" if path.is_dir() else "is not Python" if path.exists() else "does not exist"
         raise TargetError(f"{path} {kind}; expected FILE.py, an importable module, or either with :NAME")
@@ -76,7 +76,7 @@ def _placed(path: Path) -> tuple[Path, str]:
     while (folder / "__init__.py").exists():
         parts.insert(0, folder.name)
         folder = folder.parent
-    # A file on its own gets a name that no other module has: a random.py must not stand in for the library's.
+    # A file on its own gets a name that no other module has: a random.py must not replace the standard library's.
     return folder, ".".join(parts) if folder != home else f"checked_{path.stem}"
 
 
@@ -101,7 +101,7 @@ def _imported(name: str) -> ModuleType:
 
 
 def _blame(error: BaseException, folder: Path) -> str:
-    """``file:line: the error``, the line being the last one that is the user's own."""
+    """``file:line: the error``, with the last line that is the user's own."""
     text = f"{type(error).__name__}: {first_line(error)}"
     if isinstance(error, SyntaxError) and error.filename:
         places = [(error.filename, error.lineno)]
@@ -119,13 +119,13 @@ def _blame(error: BaseException, folder: Path) -> str:
     return f"{os.path.relpath(file) if Path(file).is_relative_to(Path.cwd()) else file}:{line}: {text}"
 
 
-# ---------------------------------------------------------------- what is in it
+# ---------------------------------------------------------------- its contents
 
 
 def find(module: ModuleType, in_shape: tuple[int, ...] | None = None) -> list[Found]:
     """Every rule, custom_vjp function, pair ``X_fwd``, ``X_bwd``, Layer and factory ``-> Rule`` that is public.
 
-    In the order of definition, each once: a pair only where nothing else holds the same two functions.
+    In the order of definition, each once: a pair only if nothing else holds the same two functions.
     """
     names = _public(module)
     candidates: dict[str, Found] = {}
@@ -146,7 +146,7 @@ def find(module: ModuleType, in_shape: tuple[int, ...] | None = None) -> list[Fo
 
 
 def find_named(module: ModuleType, name: str, in_shape: tuple[int, ...] | None = None) -> Found:
-    """The one of that name, public or not. Raises TargetError where it is none or cannot be had."""
+    """The thing of that name, public or not. Raises TargetError if it cannot be checked."""
     value = getattr(module, name, None)
     if type(value) is tuple and len(value) == 2 and all(map(callable, value)):
         value = Rule(*value)
@@ -160,7 +160,7 @@ def find_named(module: ModuleType, name: str, in_shape: tuple[int, ...] | None =
 
 
 def _public(module: ModuleType) -> list[str]:
-    """``__all__``, or what the module defines (what the file of a package imports, it exports), in that order."""
+    """``__all__``, or the names a module defines, in order of definition; a package exports its imports too."""
     scope = list(vars(module))
     exported = getattr(module, "__all__", None)
     if exported is not None:
@@ -178,7 +178,7 @@ def _only_imported(module: ModuleType) -> set[str]:
 
 
 def _examined(name: str, value: Any, in_shape: tuple[int, ...] | None) -> Found | None:
-    """What a name of the module holds, if it is of the kinds that can be checked."""
+    """The value of a name of the module, if it is of a kind that can be checked."""
     if isinstance(value, type):
         return None
     inner = inspect.unwrap(value, stop=lambda f: hasattr(f, "defvjp")) if callable(value) else value
@@ -211,5 +211,5 @@ def _pair(module: ModuleType, stem: str) -> Found | None:
 
 
 def _functions(target: Any) -> tuple[int, ...]:
-    """Two names hold the same if these are equal."""
+    """Equal for two names of the same thing."""
     return tuple(id(getattr(target, part, None)) for part in ("fun", "fwd", "bwd"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from funcnet import gradcheck, ops
+from funcnet.__main__ import main
 from funcnet.gradcheck.command import cli
 from funcnet.gradcheck.command.discovery import find, opened
 
@@ -121,7 +122,7 @@ def write(tmp_path, monkeypatch):
 def run(*arguments):
     """The exit status, however it comes."""
     try:
-        return cli.main(["check", *arguments])
+        return main(["check", *arguments])
     except SystemExit as stop:
         return stop.code
 
