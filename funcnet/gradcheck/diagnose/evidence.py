@@ -1,12 +1,14 @@
-"""The probes of one shape as one vector, for every explanation of the errors in it."""
+"""The probes that share a program as one vector, for every explanation of the errors in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
 
 from ..engine.jaxprs import Program, program_of
+from ..engine.leaves import is_float
 from ..judge import reference
 from ..judge.probe import Probe
 from ..trial.subject import Subject
@@ -15,7 +17,7 @@ from ..trial.subject import Subject
 class Evidence:
     """What a backward gave (``got``) and what is right (``ref``), over all probes, cotangents and leaves.
 
-    ``leaf`` is the number of the leaf that each entry belongs to. The probes have the same shapes.
+    ``leaf`` is the number of the leaf that each entry belongs to. The probes differ in floats alone.
     """
 
     def __init__(self, subject: Subject, probes: Sequence[Probe]):
@@ -41,6 +43,11 @@ def _vector(rows: list[list[np.ndarray]]) -> np.ndarray:
 
 
 def by_shape(probes: Sequence[Probe]) -> tuple[list[Probe], list[Probe]]:
-    """The probes with the sizes of the first one, and the others, less those with an axis of size 1."""
-    same = [p for p in probes if p.draw.sizes == probes[0].draw.sizes]
+    """The probes that differ from the first in floats alone, and the others, less those with an axis of size 1."""
+    same = [p for p in probes if p.draw.sizes == probes[0].draw.sizes and _fixed(p) == _fixed(probes[0])]
     return same, [p for p in probes[len(same) :] if all(size > 1 for size in p.draw.sizes.values())]
+
+
+def _fixed(p: Probe) -> list[int]:
+    """Integers, masks and keys, which the program of a forward holds as constants, by identity."""
+    return [id(leaf) for leaf in jax.tree.leaves(p.draw.args) if not is_float(leaf)]
