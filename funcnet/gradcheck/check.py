@@ -13,7 +13,8 @@ from .diagnose.diagnose import diagnose, explain_shapes
 from .diagnose.paths import without_cancelled
 from .engine.inspection import casts_down, has_while
 from .engine.leaves import cast
-from .judge import adequacy, arithmetic, kinks, reference
+from .judge import arithmetic, kinks, reference
+from .judge.adequacy import adequacy
 from .judge.doubts import doubts
 from .judge.form import Malformed, run_backward
 from .judge.laws import law_findings
@@ -49,7 +50,7 @@ def check(
     findings, never exceptions.
     """
     subject = as_subject(target, name)
-    asked = settings(target, inputs, in_shape, sizes, ranges, dtypes, seed)
+    asked = settings(target, inputs, in_shape=in_shape, sizes=sizes, ranges=ranges, dtypes=dtypes, seed=seed)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         subject, given = inputs_for(subject, target, inputs, asked)
         described = tuple(f"{d.shown} {d.domain}, seed {d.seed}" for d in given.draws)
@@ -120,10 +121,11 @@ def _beyond_the_derivation(
     rows = given.rows if dtypes and given.rows and not too_large(as_given, given.rows, dtypes[0]) else None
     # the reference of a while loop takes a run for each element: too many at very many rows
     loops = has_while(*reference.of_floats(subject.primal, first.args))
-    at_rows = compiled_probe(subject, rows) if rows and not loops else None
+    at_rows = compiled_probe(subject, rows) if rows and not loops else None  # it compiles in the background
     at_kinks, conventions = kinks.kink_findings(subject, first, vanished)
     if at_kinks:
         return report.but("wrong", at_kinks)
+
     tried = (*((jnp.float64,) if subject is as_given else ()), *dtypes)
     judged = {jnp.dtype(dtype).name: arithmetic.judge(as_given, subject, first, dtype, zero) for dtype in tried}
     malformed, imprecise, compiler, notes, reasons = (
@@ -136,14 +138,12 @@ def _beyond_the_derivation(
             malformed += wrong_at_many_rows(subject, rows, "; ".join(d.shown for d in given.draws), vanished)
         compiler += arithmetic.rows_disagree(as_given, rows, dtypes[0], zero)
         report = report.but(probes=(f"{rows.shown}, and under jit in {jnp.dtype(dtypes[0]).name}",))
-    adequate = adequacy.adequacy(subject, probes)
-    nothing = [f"{name} is zero by cancellation, and only rounding is left to compare" for name in sorted(zero)]
-    missed = [f"the probes would not have seen {mutant}" for mutant in adequate.survivors]
-    report = dataclasses.replace(
-        report.but(notes=[*conventions, *notes, *nothing, *missed]),
-        adequacy=adequate.share,
-        ulps={name: dict(one.ulps) for name, one in judged.items()},
-    )
+
+    share, survivors = adequacy(subject, probes)
+    notes += [f"{name} is zero by cancellation, and only rounding is left to compare" for name in sorted(zero)]
+    notes += [f"the probes would not have seen {mutant}" for mutant in survivors]
+    ulps = {name: dict(one.ulps) for name, one in judged.items()}
+    report = dataclasses.replace(report.but(notes=[*conventions, *notes]), adequacy=share, ulps=ulps)
     if malformed:
         return report.but("wrong", malformed)
     if compiler:

@@ -14,11 +14,6 @@ def is_float(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and not isinstance(leaf, type) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def has_cotangent(arg: Any) -> bool:
-    """Whether any leaf of an argument is differentiable."""
-    return any(is_float(leaf) for leaf in jax.tree.leaves(arg))
-
-
 def cast(tree: Any, dtype: Any) -> Any:
     """``tree`` with its float leaves in ``dtype``; by numpy, as JAX would compile each conversion."""
     with np.errstate(over="ignore"):

@@ -1,9 +1,8 @@
-"""How good the probes are: which share of mistakes, planted into a right backward, they would have caught."""
+"""The quality of the probes: the share of mistakes, planted into a right backward, that they would have caught."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -19,22 +18,11 @@ MUTATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-class Adequacy(NamedTuple):
-    """How many of the mutants were caught; ``survivors`` names those that no probe tells from the right backward."""
+def adequacy(subject: Subject, probes: Sequence[Probe]) -> tuple[float, list[str]]:
+    """The share of mutants that the probes would have caught, and the names of the others.
 
-    mutants: int
-    survivors: tuple[str, ...]
-
-    @property
-    def share(self) -> float:
-        """Of the mutants, those that the probes would have caught."""
-        return 1 - len(self.survivors) / self.mutants if self.mutants else 1.0
-
-
-def adequacy(subject: Subject, probes: Sequence[Probe]) -> Adequacy:
-    """Each cotangent dropped, scaled by 1.001, negated and, if square, transposed; judged by the same probes.
-
-    A leaf whose true gradient is zero hides such mistakes: then the share is below 1, as it should be.
+    A mutant is a cotangent dropped, scaled by 1.001, negated or, if square, transposed. A leaf whose true gradient is
+    zero hides such mistakes: then the share is below 1, as it should be.
     """
     shapes = [got.shape for got in probes[0].gots[0]]
     mutants = [
@@ -51,5 +39,5 @@ def adequacy(subject: Subject, probes: Sequence[Probe]) -> Adequacy:
         for moved, ref, got in zip(movements, p.refs, p.gots, strict=True):
             allowed = allowed_error(ref, moved)
             left = [(i, what) for i, what in left if (np.abs(MUTATIONS[what](got[i]) - ref[i]) <= allowed[i]).all()]
-    leaves = probes[0].leaves
-    return Adequacy(len(mutants), tuple(f"{leaves[i].cotangent} {what}" for i, what in left))
+    share = 1 - len(left) / len(mutants) if mutants else 1.0
+    return share, [f"{probes[0].leaves[i].cotangent} {what}" for i, what in left]

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..engine.leaves import Leaf, first_line, floats_of, has_cotangent, is_float
+from ..engine.leaves import Leaf, first_line, floats_of, is_float
 from ..report import Finding
 from ..trial.subject import Subject
 
@@ -50,7 +50,7 @@ def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> lis
 
 def _of_argument(name: str, arg: Any, cotangent: Any) -> Iterator[Finding]:
     """Findings about the form of the cotangent of one argument."""
-    if not has_cotangent(arg):
+    if not floats_of(arg):
         if not all(is_absent(leaf) for leaf in jax.tree.leaves(cotangent)):
             yield Finding(name, "", "wrong-structure", "is not differentiable; expected None")
         return
@@ -107,7 +107,7 @@ def float_cotangents(args: tuple[Any, ...], got: Any) -> list[Any]:
     """The cotangents of the differentiable leaves, in order; their form must have been found right."""
     flat = []
     for arg, cotangent in zip(args, got, strict=True):
-        leaves = leaves_of(cotangent, arg) if has_cotangent(arg) else []
+        leaves = leaves_of(cotangent, arg) if floats_of(arg) else []
         flat += [value for leaf, value in zip(jax.tree.leaves(arg), leaves, strict=False) if is_float(leaf)]
     assert len(flat) == len(floats_of(args))
     return flat

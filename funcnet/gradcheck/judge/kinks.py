@@ -177,10 +177,9 @@ def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[li
     for kind, make in VARIANTS.items():
         if not (kinked or kind in SMOOTH_TOO) or (kind in FAR and draw.domain not in UNBOUNDED):
             continue
-        args = make(draw.args, np.random.default_rng([draw.seed, tolerances.SEED_VARIANT]))
-        if args is None:
+        if (made := make(draw.args, np.random.default_rng([draw.seed, tolerances.SEED_VARIANT]))) is None:
             continue
-        args = cast(args, jnp.float64)
+        args = cast(made, jnp.float64)
         try:
             y, residuals = subject.fwd(*args)
         except Exception:  # outside its domain
@@ -189,46 +188,48 @@ def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[li
             continue
         dy = draw_cotangent(y, np.random.default_rng([draw.seed, tolerances.SEED_VARIANT_DY]))
         try:
-            gots = run_backward(subject, args, residuals, dy)
+            variant = Variant(kind, args, dy, run_backward(subject, args, residuals, dy))
         except Malformed as malformed:
             return malformed.findings, []
-        found, conventions = _tried(subject, args, dy, gots, kinked, kind, but, pull)
+        found, conventions = _tried(subject, variant, kinked, but, pull)
         if found:
             return found, []
         notes += conventions
     return [], notes
 
 
+class Variant(NamedTuple):
+    """Arguments of a kind, a cotangent, and what the backward gives for it."""
+
+    kind: str
+    args: tuple[Any, ...]
+    dy: Any
+    gots: Leaves
+
+
 def _tried(
-    subject: Subject,
-    args: tuple[Any, ...],
-    dy: Any,
-    gots: Leaves,
-    kinked: bool,
-    kind: str,
-    but: frozenset[int],
-    compiled: Pull,
+    subject: Subject, v: Variant, kinked: bool, but: frozenset[int], compiled: Pull
 ) -> tuple[list[Finding], list[str]]:
     """Tries compiled code first; reports a fault only if the eager run confirms it."""
     for pull in (compiled, None):
         try:
-            hull = around(subject, args, dy, gots, kinked, pull)
+            hull = around(subject, v.args, v.dy, v.gots, kinked, pull)
         except Exception:  # it cannot be compiled
             if pull is None:
                 raise
             continue
-        found, notes = _judged(subject, args, hull, gots, kind, but) if hull else ([], [])
+        found, notes = _judged(subject, v, hull, but) if hull else ([], [])
         if not found:
             break
-    if found and hull and kind in FAR and all_finite(gots) and not _confirmed(subject, args, dy, hull, gots):
+    if found and hull and v.kind in FAR and all_finite(v.gots) and not _confirmed(subject, v, hull):
         return [], []
     return found, notes
 
 
-def _confirmed(subject: Subject, args: tuple[Any, ...], dy: Any, hull: Around, gots: Leaves) -> bool:
+def _confirmed(subject: Subject, v: Variant, hull: Around) -> bool:
     """Whether differences side with autodiff, which far out may be the one that is off: p log p, if p underflows."""
-    audits = reference.audit(subject.primal, args, dy, hull.low)
-    by_hand = reference.audit(subject.primal, args, dy, gots)
+    audits = reference.audit(subject.primal, v.args, v.dy, hull.low)
+    by_hand = reference.audit(subject.primal, v.args, v.dy, v.gots)
     return any(
         a.uncertainty < tolerances.CONFIRMED * abs(h.autodiff - a.autodiff)
         and abs(a.difference - a.autodiff) < abs(h.difference - h.autodiff)
@@ -236,18 +237,16 @@ def _confirmed(subject: Subject, args: tuple[Any, ...], dy: Any, hull: Around, g
     )
 
 
-def _judged(
-    subject: Subject, args: tuple[Any, ...], hull: Around, gots: Leaves, kind: str, but: frozenset[int]
-) -> tuple[list[Finding], list[str]]:
+def _judged(subject: Subject, v: Variant, hull: Around, but: frozenset[int]) -> tuple[list[Finding], list[str]]:
     found, notes = [], []
-    for i, (leaf, got) in enumerate(zip(subject.leaves(args), gots, strict=True)):
+    for i, (leaf, got) in enumerate(zip(subject.leaves(v.args), v.gots, strict=True)):
         if i in but:
             continue
-        if text := _fault(hull, i, got, kind):
+        if text := _fault(hull, i, got, v.kind):
             found.append(Finding(*leaf, "wrong-mask" if np.isfinite(got).all() else "not-finite", text))
-        elif convention := _convention(hull, i, got, kind):
-            notes.append(f"at {kind} {leaf.cotangent} {convention}")
-    if kind == "ties between arguments" and not found and (text := _joint_fault(hull, gots)):
+        elif convention := _convention(hull, i, got, v.kind):
+            notes.append(f"at {v.kind} {leaf.cotangent} {convention}")
+    if v.kind == "ties between arguments" and not found and (text := _joint_fault(hull, v.gots)):
         found.append(Finding("", "", "wrong-mask", text))
     return found, notes
 

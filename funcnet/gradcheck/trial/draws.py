@@ -60,29 +60,20 @@ class Inputs(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def draws(
-    target: Any,
-    *inputs: Any,
-    in_shape: tuple[int, ...] | None = None,
-    sizes: Mapping[str, int] | None = None,
-    ranges: Mapping[str, str | int] | None = None,
-    dtype: Any = jnp.float64,
-    seed: int = 0,
-) -> list[Drawn]:
-    """The inputs on which ``check``, called with the same arguments, tries a backward first, each with a cotangent.
+def draws(target: Any, *inputs: Any, dtype: Any = jnp.float64, seed: int = 0, **given: Any) -> list[Drawn]:
+    """The inputs on which ``check`` tries a backward, each with a cotangent.
+
+    ``target``, ``inputs``, ``seed`` and ``given`` (``in_shape``, ``sizes``, ``ranges``) are those of ``check``, and so
+    are the errors raised. Floating arrays are in ``dtype``: use those of float64 under ``jax.enable_x64(True)``.
 
     ::
 
         args, dy = gradcheck.draws(rule, seed=1)[0]
         y, residuals = rule.fwd(*args)
         cotangents = rule.bwd(residuals, dy)
-
-    Floating arrays are in ``dtype``: for float64, run what takes them under ``jax.enable_x64(True)``.
-
-    Raises InputError if ``check`` would.
     """
     subject = as_subject(target)
-    asked = settings(target, inputs, in_shape, sizes, ranges, (dtype,), seed)
+    asked = settings(target, inputs, dtypes=(dtype,), seed=seed, **given)
     with jax.enable_x64(True):
         subject, found = inputs_for(subject, target, inputs, asked)
         drawn = []

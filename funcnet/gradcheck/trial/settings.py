@@ -26,7 +26,14 @@ class Settings(NamedTuple):
 
 
 def settings(
-    target: Any, inputs: tuple[Any, ...], in_shape: Any, sizes: Any, ranges: Any, dtypes: Any, seed: Any
+    target: Any,
+    inputs: tuple[Any, ...],
+    *,
+    dtypes: Any,
+    seed: Any,
+    in_shape: Any = None,
+    sizes: Any = None,
+    ranges: Any = None,
 ) -> Settings:
     """The settings in one form. Raises InputError if one is invalid, or does not fit the target."""
     drawn = not isinstance(target, Layer) and all(isinstance(given, str) for given in inputs)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal
 
 from ...types import Layer
-from ..engine.leaves import Leaf, has_cotangent, is_float
+from ..engine.leaves import Leaf, floats_of, is_float
 from ..engine.packing import unpack
 from ..engine.widening import widened
 
@@ -126,7 +126,7 @@ def from_custom_vjp(f: Any, name: str | None = None) -> Subject:
         if len(cotangents) != len(args):
             return tuple(cotangents)
         return tuple(
-            _zeros(arg) if d is None and has_cotangent(arg) else d for arg, d in zip(args, cotangents, strict=True)
+            _zeros(arg) if d is None and floats_of(arg) else d for arg, d in zip(args, cotangents, strict=True)
         )
 
     source = _source(f.fun)
