@@ -199,14 +199,15 @@ def lstm_bwd(
 
     def step(state, parts):
         dh, dc = state
-        dy, f, dc_dzi, dc_dzf, dc_dzg, dh_dzo, dh_dc = parts
+        dy, f, slopes, dh_dc = parts
         dh = dh + dy
         dc = dc + dh * dh_dc
-        dz = jnp.stack([dc * dc_dzi, dc * dc_dzf, dc * dc_dzg, dh * dh_dzo], axis=-2)
+        dz = jnp.stack([dc, dc, dc, dh], axis=-2) * slopes
         return (_through(u, dz), dc * f), dz
 
     start = (dh.astype(z.dtype), dc.astype(z.dtype))
-    parts = (_first(dys).astype(z.dtype), f, dc_dzi, dc_dzf, dc_dzg, dh_dzo, dh_dc)
+    slopes = jnp.stack([dc_dzi, dc_dzf, dc_dzg, dh_dzo], axis=-2)
+    parts = (_first(dys).astype(z.dtype), f, slopes, dh_dc)
     (dh0, dc0), dz = lax.scan(step, start, parts, reverse=True)
     dx, dw = _times_bwd(_first(x), w, dz)
     _, du = _times_bwd(_before(h0, _first(y)), u, dz)
