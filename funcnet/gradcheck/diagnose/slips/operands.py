@@ -21,7 +21,7 @@ def mask_slips(step: Step, program: Program) -> Iterator[Slip]:
     """A condition is forgotten, so that both sides get the gradient, or it is taken the other way round."""
 
     def slip(text: str, stand_in: Callable[[Env], Any]) -> Slip:
-        return Slip("wrong-mask", step.outs[0], step.line, text, stand_in)
+        return Slip("wrong-mask", step.outs[0], step.line, stand_in, text)
 
     if step.primitive in ("max", "min", "select_n", "clamp"):
         shape = program.types[step.outs[0]].shape
@@ -63,11 +63,11 @@ def _reduced(reduction: Callable[..., Any], step: Step) -> Callable[[Env], Any]:
 def transpose_slips(step: Step, program: Program) -> Iterator[Slip]:
     """In the derivative of a matrix product by one operand, the other operand or the cotangent is transposed."""
 
-    def slip(text: str, stand_in: Callable[[Env], Any]) -> Slip:
-        return Slip("wrong-operand-transposed", step.outs[0], step.line, text, stand_in)
+    def slip(stand_in: Callable[[Env], Any]) -> Slip:
+        return Slip("wrong-operand-transposed", step.outs[0], step.line, stand_in)
 
     if step.primitive == "transpose" and program.types[step.ins[0]].shape == program.types[step.outs[0]].shape:
-        yield slip("is not transposed back", lambda env: env[step.ins[0]])
+        yield slip(lambda env: env[step.ins[0]])
     for j in differentiable(step, program) if step.primitive == "dot_general" else ():
         other = step.ins[1 - j]
         for axes in _square_axes(program.types[other].shape):
@@ -75,13 +75,13 @@ def transpose_slips(step: Step, program: Program) -> Iterator[Slip]:
             def operand(env: Env, j: int = j, other: int = other, axes: tuple[int, int] = axes) -> Any:
                 return by_one(step, env, j, stopped(jnp.swapaxes(env[other], *axes))) + without(step, env, j)
 
-            yield slip("has the other operand of this line's product transposed", operand)
+            yield slip(operand)
         for axes in _square_axes(program.types[step.outs[0]].shape):
 
             def cotangent(env: Env, j: int = j, axes: tuple[int, int] = axes) -> Any:
                 return jnp.swapaxes(by_one(step, env, j), *axes) + without(step, env, j)
 
-            yield slip("has the cotangent of this line's product transposed", cotangent)
+            yield slip(cotangent)
 
 
 def _square_axes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -102,7 +102,6 @@ def factor_slips(step: Step, program: Program) -> Iterator[Slip]:
     """In the derivative of a product or a quotient by one operand, a factor is left out or taken twice."""
     if step.primitive not in ("mul", "div") or step.ins[0] == step.ins[1]:
         return
-    text = "has a factor of this line's product or quotient left out, or once too often"
     for j in differentiable(step, program):
         other = step.ins[1 - j]
         if other in program.constants and not program.types[other].shape:
@@ -113,7 +112,7 @@ def factor_slips(step: Step, program: Program) -> Iterator[Slip]:
                 slope = finite_or_zero(factor(*(stopped(env[n]) for n in step.ins)))
                 return slope * env[step.ins[j]] + without(step, env, j)
 
-            yield Slip("missing-factor", step.outs[0], step.line, text, stand_in)
+            yield Slip("missing-factor", step.outs[0], step.line, stand_in)
 
 
 def earlier_slips(step: Step, program: Program, made_by: dict[int, Step]) -> Iterator[Slip]:
@@ -128,13 +127,12 @@ def earlier_slips(step: Step, program: Program, made_by: dict[int, Step]) -> Ite
         maker = made_by.get(other)
         if maker is None or maker.primitive not in SMOOTH | {"mul", "div"}:
             continue
-        mistake, text = "missing-factor", "lacks a factor of the other operand of this line"
-        if maker.primitive in SMOOTH:
-            mistake, text = "derivative-at-input", "has the other operand of this line as it was before its function"
+        mistake = "derivative-at-input" if maker.primitive in SMOOTH else "missing-factor"
+        text = "has the other operand of this line as it was a step earlier"
         for earlier in dict.fromkeys(maker.ins):
             if program.types[earlier] == program.types[other]:
 
                 def stand_in(env: Env, j: int = j, earlier: int = earlier) -> Any:
                     return by_one(step, env, j, finite_or_zero(stopped(env[earlier]))) + without(step, env, j)
 
-                yield Slip(mistake, step.outs[0], step.line, text, stand_in)
+                yield Slip(mistake, step.outs[0], step.line, stand_in, text)

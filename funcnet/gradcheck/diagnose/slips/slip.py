@@ -37,8 +37,8 @@ class Slip(NamedTuple):
     mistake: str
     value: int
     line: Line
-    text: str = ""
     stand_in: Callable[[Env], Any] | None = None
+    text: str = ""
     start: int = -1
     slope: Callable[[Env], Any] | None = None
 

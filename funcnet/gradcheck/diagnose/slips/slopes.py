@@ -35,13 +35,6 @@ PARTS: dict[str, list[tuple[str, Callable[[Any], Any]]]] = {
     "logistic": [("missing-factor", lambda y: y), ("missing-factor", lambda y: 1 - y)],
     "exp": [("missing-factor", lambda y: y), ("missing-factor", lambda y: 1 - y)],
 }
-TEXTS = {
-    "missing-factor": "lacks the slope of this line, or a factor of it",
-    "derivative-at-output": "has the slope of this line at its result; its slope at the operand is due",
-    "derivative-at-input": "has a slope written for the result of this line, given its operand",
-    "sign-flipped": "has a sign wrong within the slope of this line",
-    "jacobian-diagonal-only": "keeps only the diagonal of the Jacobian of this line",
-}
 
 
 def function_slips(step: Step, program: Program) -> Iterator[Slip]:
@@ -56,7 +49,7 @@ def _wrong_slopes(steps: list[Step], start: int, end: int, program: Program) -> 
     primitives = {step.primitive for step in steps}
 
     def slip(mistake: str, slope: Callable[[Env], Any]) -> Slip:
-        return Slip(mistake, end, steps[-1].line, TEXTS[mistake], None, start, lambda env: finite_or_zero(slope(env)))
+        return Slip(mistake, end, steps[-1].line, start=start, slope=lambda env: finite_or_zero(slope(env)))
 
     def at_output(env: Env) -> Any:
         y = stopped(env[end])
@@ -142,8 +135,7 @@ def _diagonal(steps: list[Step], start: int, end: int, program: Program) -> Slip
         rows = jax.vmap(lambda e: jax.jvp(f, (x,), (e.reshape(x.shape),))[1].ravel())(jnp.eye(x.size, dtype=x.dtype))
         return finite_or_zero(stopped(jnp.diag(rows).reshape(x.shape)))
 
-    mistake = "jacobian-diagonal-only"
-    return Slip(mistake, end, steps[-1].line, TEXTS[mistake], None, start, slope)
+    return Slip("jacobian-diagonal-only", end, steps[-1].line, start=start, slope=slope)
 
 
 # ---------------------------------------------------------------- a line's result as a factor
@@ -163,12 +155,16 @@ def value_slips(program: Program) -> list[Slip]:
         for distance, v, w in _pairs(program, lines)
         if w in moving and _fits(program.types[w].shape, program.types[v].shape)
     }
-    texts = {-1: "lacks the factor of this line", 1: "is too large or too small by the value of this line"}
-    return [
-        Slip("missing-factor", v, lines[w], text, None, v, lambda env, w=w, p=p: finite_or_zero(stopped(env[w]) ** p))  # type: ignore[misc]
-        for _, v, w in sorted(near)[:NEAREST]
-        for p, text in texts.items()
-    ]
+    text = "lacks the value of this line as a factor, or has it once too often"
+    found = []
+    for _, v, w in sorted(near)[:NEAREST]:
+        for power in (-1, 1):
+
+            def slope(env: Env, w: int = w, power: int = power) -> Any:
+                return finite_or_zero(stopped(env[w]) ** power)
+
+            found.append(Slip("missing-factor", v, lines[w], text=text, start=v, slope=slope))
+    return found
 
 
 def _pairs(program: Program, lines: dict[int, Any]) -> Iterator[tuple[int, int, int]]:
