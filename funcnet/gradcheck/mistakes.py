@@ -89,3 +89,9 @@ _TABLE = (
 # fmt: on
 
 MISTAKES: dict[str, Mistake] = {mistake.id: mistake for mistake in _TABLE}
+
+
+def markdown() -> str:
+    """The table as docs/mistakes.md holds it."""
+    rows = [f"| `{mistake.id}` | {mistake.sentence} | {mistake.remedy} |" for mistake in _TABLE]
+    return "\n".join(["| mistake | the gradient … | to fix it |", "|---|---|---|", *rows])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from funcnet import gradcheck
-from funcnet.gradcheck.mistakes import MISTAKES
+from funcnet.gradcheck.mistakes import MISTAKES, markdown
 
 SOURCES = Path(gradcheck.__file__).parent
 
@@ -34,3 +34,8 @@ def test_the_report_shows_each_remedy_once_and_json_holds_it():
     assert str(report).count(f"fix path-lost: {remedy}") == 1
     assert str(report).count(MISTAKES["path-lost"].sentence) == 2
     assert [finding["remedy"] for finding in report.to_dict()["findings"]] == [remedy, remedy]
+
+
+def test_the_docs_have_the_table():
+    page = SOURCES.parent.parent / "docs" / "mistakes.md"
+    assert markdown() in page.read_text("utf-8")
