@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def step_progress(unit: str, total: int, lines: int | None = None) -> Iterator[Callable[[str], None]]:
-    """Yields ``report(text)``, to be called after each of ``total`` steps.
+def step_progress(unit: str, total: int, lines: int | None = None, done: int = 0) -> Iterator[Callable[[str], None]]:
+    """Yields ``report(text)``, to be called after each of ``total`` steps but the ``done`` first.
 
     In a pipe it prints one line per step, or about ``lines`` lines in all.
     """
     if not sys.stderr.isatty():
-        every, steps = max(1, total // (lines or total or 1)), itertools.count(1)
+        every, steps = max(1, total // (lines or total or 1)), itertools.count(done + 1)
 
         def line(text: str) -> None:
             step = next(steps)
@@ -35,20 +35,20 @@ def step_progress(unit: str, total: int, lines: int | None = None) -> Iterator[C
             TextColumn("{task.description}", markup=False),
         )
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("compiling", total=total)
+            task = bar.add_task("compiling", total=total, completed=done)
             yield lambda text: bar.update(task, advance=1, description=text)
 
 
 @contextmanager
-def epoch_progress(epochs: int, enabled: bool = True) -> Iterator[Callable[[Mapping[str, float]], None]]:
-    """Yields ``report(row)``, to be called after each epoch with its figures; it shows the last split's figures.
+def epoch_progress(epochs: int, enabled: bool = True, done: int = 0) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """Yields ``report(row)``, to be called with the figures of each epoch but the ``done`` first.
 
-    In a pipe it prints about ten lines, however many epochs there are.
+    It shows the last split's figures; in a pipe it prints about ten lines, however many epochs there are.
     """
     if not enabled:
         yield lambda row: None
     else:
-        with step_progress("epoch", epochs, lines=10) as report:
+        with step_progress("epoch", epochs, lines=10, done=done) as report:
             yield lambda row: report(_figures(row))
 
 

@@ -9,7 +9,8 @@ ROOT = Path(__file__).parent.parent
 
 # Every package from the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = {
-    "": "types progress data initializers ops layers schedules optimizers training models gradcheck __main__",
+    "": "types progress checkpoint data initializers ops layers schedules optimizers training models gradcheck "
+    "__main__",
     "data": "idx sets text",
     "ops": "linear shapes activations dropout normalization embedding rotary attention windows convolution pooling "
     "recurrent penalties losses",

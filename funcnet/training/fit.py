@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..checkpoint import PathLike, named_leaves, saving
 from ..progress import epoch_progress
 from ..types import Layer, Optimizer, Params, Rule, ShapeError
 from .calibration import calibrate, has_population
@@ -84,6 +85,8 @@ def fit(
     penalty: Rule | None = None,
     patience: int | None = None,
     progress: bool = True,
+    checkpoints: PathLike | None = None,
+    checkpoint_seconds: float = 10.0,
 ) -> Fit:
     """Trains, an epoch in one call to the device, and evaluates after each, in inference.
 
@@ -94,9 +97,13 @@ def fit(
     metric, on as many of the first training examples as there are for validation (else 10,000), and, if there is
     validation data, the same with ``validation_``. The penalty is trained with and not reported.
     ``patience``: stop after that many epochs without a smaller validation loss; the best epoch's parameters return.
+    ``checkpoints``: a directory to save the run in, at the end and after an epoch that ends ``checkpoint_seconds``
+    after the last save. A run that is there goes on; one killed at any moment ends with the same bits as one never
+    killed.
 
     Raises ValueError for settings that cannot work, ShapeError for data that does not fit, and NonFiniteError after
-    the first epoch that leaves a parameter NaN or infinite; it names the step and the leaf.
+    the first epoch that leaves a parameter NaN or infinite; it names the step and the leaf. Raises CheckpointError if
+    ``checkpoints`` holds a run with other settings, naming the first that differs.
     """
     if require_positive("patience", patience) and validation is None:
         raise ValueError("patience watches the validation loss: give validation data too")
@@ -106,27 +113,54 @@ def fit(
     sample = jax.tree.map(lambda a: a[: 10_000 if validation is None else examples_of(validation)], train)
     scored = {"train": sample} if validation is None else {"train": sample, "validation": validation}
     step, watched = (train_step(net, loss, optimizer, penalty, aux) for aux in (None, loss_and_gradient))
-    state = init_state(params, optimizer, key)
-    trained = train_epochs(step, state, train, batch_size, epochs=epochs, watched=watched)
-    history: list[dict[str, float]] = []
-    best = state.params
-    with epoch_progress(epochs, progress) as report:
-        for epoch in range(epochs):
-            start = time.perf_counter()
-            state, _ = next(trained)
-            row = {"epoch": epoch + 1, "seconds": time.perf_counter() - start}
-            if has_population(state.params):
-                batches = epoch_order(key, epoch, examples, batch_size)[: max(1, CALIBRATED_ON // batch_size)]
-                own_key = jax.random.fold_in(key, state.step)
-                state = state._replace(params=_calibrated(net, state.params, train[0], batches, own_key))
-            for split, data in scored.items():
-                scores = evaluate(net, loss, metrics or {}, state.params, data)
-                row |= {f"{split}_{name}": score for name, score in scores.items()}
-            history.append(row)
-            report(row)
-            if patience is not None:
-                best_epoch = int(np.argmin([np.nan_to_num(row["validation_loss"], nan=np.inf) for row in history]))
-                best = state.params if best_epoch == epoch else best
-                if epoch - best_epoch >= patience:
-                    break
+    state, history = init_state(params, optimizer, key), list[dict[str, float]]()
+    best = () if patience is None else state.params
+    settings = {
+        "batch_size": batch_size,
+        "examples": examples,
+        "patience": patience,
+        "metrics": [*(metrics or {})],
+        "key": jax.random.key_data(key).ravel().tolist(),
+        "params": {name: f"{leaf.dtype} {leaf.shape}" for name, leaf in named_leaves(params).items()},
+    }
+    with saving(checkpoints, settings) as saved:
+        if found := saved.restore((state, best)):
+            (state, best), history = found
+        trained = train_epochs(step, state, train, batch_size, epochs=epochs, watched=watched)
+        with epoch_progress(epochs, progress, len(history)) as report:
+            saved_at = time.perf_counter()
+            while not _ended(history, epochs, patience):
+                start, epoch = time.perf_counter(), len(history)
+                state, _ = next(trained)
+                row = {"epoch": epoch + 1, "seconds": time.perf_counter() - start}
+                state = _with_populations(net, state, train[0], epoch, batch_size)
+                for split, data in scored.items():
+                    scores = evaluate(net, loss, metrics or {}, state.params, data)
+                    row |= {f"{split}_{name}": score for name, score in scores.items()}
+                history.append(row)
+                report(row)
+                if patience is not None and _best_epoch(history) == epoch:
+                    best = state.params
+                if _ended(history, epochs, patience) or time.perf_counter() - saved_at >= checkpoint_seconds:
+                    saved.save(int(state.step), (state, best), history)
+                    saved_at = time.perf_counter()
     return Fit(state.params if patience is None else best, state, history)
+
+
+def _with_populations(net: Layer, state: TrainState, inputs: Any, epoch: int, batch_size: int) -> TrainState:
+    """The state, calibrated on batches of the epoch just done if anything in it is batch-normalised."""
+    if not has_population(state.params):
+        return state
+    batches = epoch_order(state.key, epoch, examples_of(inputs), batch_size)[: max(1, CALIBRATED_ON // batch_size)]
+    params = _calibrated(net, state.params, inputs, batches, jax.random.fold_in(state.key, state.step))
+    return state._replace(params=params)
+
+
+def _best_epoch(history: list[dict[str, float]]) -> int:
+    return int(np.argmin([np.nan_to_num(row["validation_loss"], nan=np.inf) for row in history]))
+
+
+def _ended(history: list[dict[str, float]], epochs: int, patience: int | None) -> bool:
+    """Whether all epochs are done, or ``patience`` of them without a smaller validation loss."""
+    impatient = patience is not None and bool(history) and len(history) - 1 - _best_epoch(history) >= patience
+    return len(history) >= epochs or impatient

@@ -1,0 +1,170 @@
+"""Runs that last: any pytree by orbax-checkpoint, weights alone by safetensors; neither by pickle.
+
+Both packages come with the extra ``checkpoint``; without it these functions say what to install.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from .types import Params
+
+PathLike = str | os.PathLike[str]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint or a file of weights cannot be read, or does not fit; the message says what differs."""
+
+
+@contextlib.contextmanager
+def _extra() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f'checkpoints need {error.name}; run: pip install "funcnet[checkpoint]"') from error
+
+
+# ---------------------------------------------------------------- pytrees, by orbax
+
+
+class Checkpoints(NamedTuple):
+    """Two functions on an open directory of checkpoints.
+
+    save(step, tree, notes=None, metric=None)   starts to write a pytree of arrays and keys, and ``notes`` of JSON's
+                                                types, and returns; a checkpoint is there as a whole or not at all
+    restore(like) -> (tree, notes)              the newest, with the shapes, dtypes and shardings of ``like``; or None
+    """
+
+    save: Callable[..., None]
+    restore: Callable[[Any], tuple[Any, Any] | None]
+
+
+@contextlib.contextmanager
+def checkpoints(
+    directory: PathLike, config: Mapping[str, Any] | None = None, *, keep: int = 2
+) -> Iterator[Checkpoints]:
+    """Opens a directory of checkpoints, made if need be; it keeps the newest ``keep`` and that of the smallest metric.
+
+    ``config`` (JSON's types) is written beside a first checkpoint. Raises CheckpointError if another one is there,
+    naming the first setting that differs; ``restore`` raises it for another tree, or for damaged files. When the block
+    ends, whatever is being written is finished first.
+    """
+    with _extra():
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint import checkpoint_managers as policies
+    logging.getLogger("absl").setLevel(logging.ERROR)  # it reports every save
+    directory = Path(directory).absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    _settle(directory / "config.json", config or {})
+    best = policies.BestN(
+        get_metric_fn=lambda metrics: metrics["metric"], reverse=True, n=1, keep_checkpoints_without_metrics=False
+    )
+    kept = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
+    options = ocp.CheckpointManagerOptions(preservation_policy=kept)
+    with ocp.CheckpointManager(directory / "states", options=options) as manager:
+
+        def save(step: int, tree: Any, notes: Any = None, metric: float | None = None) -> None:
+            items = ocp.args.Composite(tree=ocp.args.StandardSave(tree), notes=ocp.args.JsonSave({"notes": notes}))
+            manager.save(step, args=items, metrics=None if metric is None else {"metric": metric})
+
+        def restore(like: Any) -> tuple[Any, Any] | None:
+            step = manager.latest_step()
+            if step is None:
+                return None
+            items = ocp.args.Composite(tree=ocp.args.StandardRestore(like), notes=ocp.args.JsonRestore())
+            try:
+                found = manager.restore(step, args=items)
+            except Exception as error:  # whatever orbax and tensorstore make of damaged files
+                said = next(iter(str(error).splitlines()), type(error).__name__)
+                raise CheckpointError(f"{directory}: checkpoint {step} cannot be restored: {said}") from error
+            return found.tree, found.notes["notes"]
+
+        yield Checkpoints(save, restore)
+
+
+def saving(directory: PathLike | None, config: Mapping[str, Any]) -> contextlib.AbstractContextManager[Checkpoints]:
+    """``checkpoints``, or, without a directory, nothing that is saved or found."""
+    if directory is not None:
+        return checkpoints(directory, config)
+    return contextlib.nullcontext(Checkpoints(lambda *saved, **settings: None, lambda like: None))
+
+
+def _settle(path: Path, config: Mapping[str, Any]) -> None:
+    """Writes the configuration if there is none. Raises CheckpointError if there is another."""
+    wanted = json.loads(json.dumps(config))
+    if not path.exists():
+        write_whole(path, json.dumps(wanted, indent=2) + "\n")
+        return
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        assert isinstance(found, dict)
+    except (ValueError, AssertionError) as error:
+        raise CheckpointError(f"{path} holds no configuration") from error
+    for name in dict.fromkeys([*wanted, *found]):
+        if wanted.get(name) != found.get(name):
+            raise CheckpointError(f"{path}: {name} was {found.get(name)!r:.60}; now it is {wanted.get(name)!r:.60}")
+
+
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Writes a file so that it is there as a whole or stays as it was, whatever happens on the way."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        return partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+# ---------------------------------------------------------------- weights, by safetensors
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Every array by its name: the path to it, joined by dots, as in "blocks.attention.qkv.w" or "0.w"."""
+    pairs = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in pairs}
+
+
+def save_weights(path: PathLike, params: Params) -> None:
+    """Writes parameters to a safetensors file under their names, for anyone's reader; whole, or as it was."""
+    with _extra():
+        from safetensors.numpy import save
+    write_whole(Path(path), save({name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}))
+
+
+def load_weights(path: PathLike, like: Params) -> Params:
+    """The parameters of a safetensors file, in the tree of ``like`` (arrays, or shapes from ``jax.eval_shape``).
+
+    Raises CheckpointError if it is no such file, and for the first leaf whose name, shape or dtype differs.
+    """
+    with _extra():
+        from safetensors import SafetensorError, safe_open
+    wanted = named_leaves(like)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = set(file.keys())
+            for name, leaf in wanted.items():
+                if name not in names:
+                    raise CheckpointError(f"{path}: there is no {name}; expected {leaf.dtype} {leaf.shape}")
+                found = file.get_slice(name)
+                if tuple(found.get_shape()) != leaf.shape:
+                    shape = tuple(found.get_shape())
+                    raise CheckpointError(f"{path}: {name} has shape {shape}; expected {leaf.shape}")
+            if extra := sorted(names - wanted.keys()):
+                raise CheckpointError(f"{path}: {extra[0]} is not expected: the network has no such parameter")
+            arrays = {name: file.get_tensor(name) for name in wanted}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    for name, leaf in wanted.items():
+        if arrays[name].dtype != leaf.dtype:
+            raise CheckpointError(f"{path}: {name} has dtype {arrays[name].dtype}; expected {leaf.dtype}")
+    return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(arrays[name]) for name in wanted])
