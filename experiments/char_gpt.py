@@ -25,11 +25,12 @@ from rich.console import Console
 from rich.table import Table
 
 from funcnet import ops, optimizers, schedules, training
+from funcnet.checkpoint import saving
 from funcnet.data import text
 from funcnet.models import GPTConfig, generate, gpt
 from funcnet.progress import step_progress
 
-from . import harness, ngrams
+from . import harness, ngrams, rundir
 from .pictures import language
 
 LOSS = ops.sparse_softmax_cross_entropy()
@@ -157,8 +158,8 @@ class Trained(NamedTuple):
     """Of all cores, as other work on the machine does not change it by much."""
 
 
-def train(config: Config, seed: int, net, data: text.Text, steps: int) -> Trained:
-    """``steps`` batches of windows that do not overlap; after about every twentieth of them, validation."""
+def train(config: Config, seed: int, net, data: text.Text, steps: int, out: Path | None = None) -> Trained:
+    """``steps`` batches of windows that do not overlap; after about every twentieth of them, validation and a save."""
     T, B = config.context, config.batch_size
     count = (len(data.train) - 1) // T
     stream = data.train[: count * T + 1].astype(np.int32)
@@ -175,19 +176,25 @@ def train(config: Config, seed: int, net, data: text.Text, steps: int) -> Traine
     params = jax.jit(lambda key: net.init(key, (T,))[0])(init_key)
     state = training.init_state(params, optimizer, order_key)
     step, watched = (training.train_step(net, LOSS, optimizer, aux=aux) for aux in (None, training.loss_and_gradient))
-    trained = training.train_epochs(step, state, pairs, B, every=STRIDE, watched=watched)
     strides = steps // STRIDE
     shown = set(np.linspace(0, strides, min(strides, 20) + 1).astype(int).tolist())
-    curve, spent = [(0, bits_per_byte(net, state.params, judged))], np.zeros(2)
-    with step_progress(f"{STRIDE} steps", strides, lines=20) as report:
-        for n in range(1, strides + 1):
-            start = np.array([time.perf_counter(), time.process_time()])
-            state, _ = next(trained)
-            spent += np.array([time.perf_counter(), time.process_time()]) - start
-            if n in shown:
-                curve.append((n * STRIDE, bits_per_byte(net, state.params, judged)))
-            report(f"{curve[-1][1]:.3f} bits per byte")
-    return Trained(state.params, curve, *spent.tolist())
+    with saving(rundir.checkpoints(out, f"seed_{seed}"), {}) as saved:
+        if found := saved.restore(state):
+            state, (curve, spent) = found
+        else:
+            curve, spent = [(0, bits_per_byte(net, state.params, judged))], (0.0, 0.0)
+        trained = training.train_epochs(step, state, pairs, B, every=STRIDE, watched=watched)
+        done = int(state.step) // STRIDE
+        with step_progress(f"{STRIDE} steps", strides, lines=20, done=done) as report:
+            for n in range(done + 1, strides + 1):
+                start = time.perf_counter(), time.process_time()
+                state, _ = next(trained)
+                spent = spent[0] + time.perf_counter() - start[0], spent[1] + time.process_time() - start[1]
+                if n in shown:
+                    curve.append((n * STRIDE, bits_per_byte(net, state.params, judged)))
+                    saved.save(int(state.step), state, (curve, spent))
+                report(f"{curve[-1][1]:.3f} bits per byte")
+    return Trained(state.params, curve, *spent)
 
 
 # ---------------------------------------------------------------- sampling
@@ -265,7 +272,7 @@ def main(config: Config, out: Path) -> None:
     runs: list[Trained] = []  # the first alone is drawn
 
     def run_one(seed: int) -> dict[str, Any]:
-        trained = train(config, seed, net, data, steps)
+        trained = train(config, seed, net, data, steps, out)
         if not runs:
             runs.append(trained)
         judged = windows(data.held_out, config.context)
@@ -291,12 +298,11 @@ def main(config: Config, out: Path) -> None:
     Console().print(table)
     beaten = [name for name, value in figures.items() if summary["bits_per_byte"] < value]
     print(f"the GPT needs fewer bits than: {', '.join(beaten) or 'none'}")
-    path = harness.write_metrics(out, "char_gpt", config, {**summary, "baselines": figures, "beaten": beaten})
     picture = out / "char_gpt.png"
     part = windows(data.held_out[: 1 << 12], config.context)
     surprise = [np.nan, *bits(net, runs[0].params, part)[part.counted == 1]]  # of the first byte nothing was asked
     language.draw(picture, runs[0].curve, summary["bits_per_byte"], figures, data.held_out, np.array(surprise))
-    print(f"wrote {path} and {picture}")
+    harness.finish(out, "char_gpt", config, {**summary, "baselines": figures, "beaten": beaten}, picture)
 
 
 if __name__ == "__main__":

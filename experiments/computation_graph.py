@@ -267,8 +267,7 @@ def main(config: Config, out: Path) -> None:
             return found
 
         results = harness.over_seeds(config, run_one)
-    metrics = harness.write_metrics(out, "computation_graph", config, harness.summarise(results) | of_function)
-    print(f"wrote {metrics}, {pictures[0]} and {pictures[1]}")
+    harness.finish(out, "computation_graph", config, harness.summarise(results) | of_function, *pictures)
     differences = [d for found in (of_function, *results) for name, d in found.items() if "difference" in name]
     if not np.max(differences) < TOLERANCE:
         raise SystemExit(f"a gradient differs by more than {TOLERANCE} of the largest: a derivation is wrong")

@@ -22,7 +22,7 @@ import funcnet
 from funcnet import data, ops, optimizers, schedules
 from funcnet.training import Fit
 
-from . import harness
+from . import harness, rundir
 from .pictures import classification
 
 # Each optimizer with the learning rate it gets when none is given.
@@ -75,8 +75,8 @@ class Trained(NamedTuple):
     dataset: data.Dataset
 
 
-def train(config: Config, seed: int, compare: bool) -> Trained:
-    """Loads, compares the gradients if asked to, trains, and predicts the test set."""
+def train(config: Config, seed: int, compare: bool, out: Path | None = None) -> Trained:
+    """Loads, compares the gradients if asked to, trains (or goes on in ``out``), and predicts the test set."""
     dataset = data.load(config.data, config.data_dir, seed)
     epochs = config.epochs
     if config.quick:
@@ -105,6 +105,7 @@ def train(config: Config, seed: int, compare: bool) -> Trained:
         epochs=epochs,
         batch_size=config.batch_size,
         metrics={"accuracy": funcnet.accuracy},
+        checkpoints=rundir.checkpoints(out, f"seed_{seed}"),
     )
     logits, _ = jax.jit(net.fwd)(result.params, dataset.x_test)
     return Trained(result, np.asarray(ops.softmax.fwd(logits)[0]), dataset)
@@ -131,7 +132,7 @@ def main(config: Config, out: Path) -> None:
     runs: list[Trained] = []  # the first alone: the others would hold their data sets in memory
 
     def run_one(seed: int) -> dict[str, Any]:
-        trained = train(config, seed, compare=not runs)
+        trained = train(config, seed, compare=not runs, out=out)
         if not runs:
             runs.append(trained)
         last = trained.fit.history[-1]
@@ -154,9 +155,9 @@ def main(config: Config, out: Path) -> None:
     Console().print(table)
     spread = f" ± {figures['test_accuracy_std']:.4f} over {config.seeds} seeds" if config.seeds > 1 else ""
     print(f"test accuracy {figures['test_accuracy']:.4f}{spread}")
-    metrics, picture = harness.write_metrics(out, "digits", config, figures), out / "digits.png"
+    picture = out / "digits.png"
     classification.draw(picture, config.data, runs[0].fit.history, runs[0].dataset, runs[0].probabilities)
-    print(f"wrote {metrics} and {picture}")
+    harness.finish(out, "digits", config, figures, picture)
 
 
 if __name__ == "__main__":

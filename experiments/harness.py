@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import io
-import json
 import math
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,9 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 import simple_parsing
 
+from funcnet.checkpoint import CheckpointError
 from funcnet.data.idx import DataError
 from funcnet.training import NonFiniteError, value_and_grad
 from funcnet.types import Layer, Params, Rule
+
+from . import rundir
 
 LARGEST_SEED = 2**32 - 1  # what NumPy's older generators, scikit-learn's among them, can take
 
@@ -49,7 +49,11 @@ class Config:
     data_dir: Path | None = optional("DIR")
     """A directory with the four MNIST files; if not given, FUNCNET_DATA_DIR, else a cache, else a download."""
     out: Path | None = optional("DIR")
-    """Where metrics.json and the picture go; if not given, runs/NAME."""
+    """Where the run leaves its files; if not given, a fresh directory: runs/NAME/001, 002, …"""
+    resume: bool = simple_parsing.field(default=False, action="store_true")
+    """Go on with the run in --out, or with the newest one that has not finished; it ends as if never interrupted."""
+    overwrite: bool = simple_parsing.field(default=False, action="store_true")
+    """Replace the run that --out holds."""
     quick: bool = simple_parsing.field(default=False, action="store_true")
     """A short run that shows that all works, not how well."""
 
@@ -93,7 +97,7 @@ C = TypeVar("C", bound=Config)
 
 
 def run(name: str, main: Callable[[C, Path], None], config_type: type[C], description: str | None) -> None:
-    """Parses the command line and calls ``main(config, out)``, with ``out`` made before anything is computed.
+    """Parses the command line and calls ``main(config, out)``, with ``out`` made and held before anything is computed.
 
     Bad input is one line on standard error and exit status 2. A reader of the output may close it early (``| head``),
     and a terminal may lack a character: neither ends a run in a traceback.
@@ -109,17 +113,13 @@ def run(name: str, main: Callable[[C, Path], None], config_type: type[C], descri
     parser.add_arguments(config_type, "config")
     try:
         config = parser.parse_args().config
-        out = (config.out or Path("runs") / name).expanduser()
-        with _writable(out):
-            out.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=out):  # says now, and not after the training, that nothing can be written
-                pass
-            if (out / "metrics.json").is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), out / "metrics.json")
-        with _writable(out):
-            main(config, out)
-            sys.stdout.flush()
-    except (DataError, InputError, NonFiniteError, ImportError) as error:
+        given = config.out and config.out.expanduser()
+        with _writable(given or rundir.RUNS):
+            out = rundir.choose(name, given, config.resume, config.overwrite)
+            with rundir.held(out, {"experiment": name, **settings(config)}, config.resume):
+                main(config, out)
+                sys.stdout.flush()
+    except (DataError, InputError, NonFiniteError, CheckpointError, rundir.RunError, ImportError) as error:
         parser.fail(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
@@ -200,8 +200,17 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
     return summary | {"per_seed": results}
 
 
-def write_metrics(out: Path, name: str, config: Config, figures: Mapping[str, Any]) -> Path:
-    """``metrics.json``: what was run, where, on what, and the figures."""
+def settings(config: Config) -> dict[str, Any]:
+    """The flags that decide what a run computes; the others only say where, and whether to go on."""
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "resume", "overwrite")}
+
+
+def finish(out: Path, name: str, config: Config, figures: Mapping[str, Any], *pictures: Path) -> None:
+    """Writes history.csv and, last, metrics.json: what was run, where, on what, and the figures. Says what was written.
+
+    The pictures are there already: a run with metrics.json has finished.
+    """
+    rundir.write_history(out, figures.get("per_seed", [figures]))
     device = jax.devices()[0]
     metrics = {
         "experiment": name,
@@ -210,7 +219,5 @@ def write_metrics(out: Path, name: str, config: Config, figures: Mapping[str, An
         "jax": jax.__version__,
         **figures,
     }
-    path = out / "metrics.json"
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(metrics, indent=2, default=str) + "\n")
-    return partial.replace(path)  # whole, or as it was
+    files = [rundir.write_json(out / rundir.METRICS, metrics), *pictures]
+    print(f"wrote {' and '.join(filter(None, (', '.join(map(str, files[:-1])), str(files[-1]))))}")

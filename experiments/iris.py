@@ -93,9 +93,9 @@ def main(config: Config, out: Path) -> None:
     figures = harness.summarise(results)
     spread = f" ± {figures['test_accuracy_std']:.3f} over {splits} splits" if splits > 1 else ""
     print(f"test accuracy {figures['test_accuracy']:.4f}{spread}")
-    metrics, picture = harness.write_metrics(out, "iris", config, figures), out / "iris.png"
+    picture = out / "iris.png"
     flowers.draw(picture, [result["history"] for result in results], held_out)
-    print(f"wrote {metrics} and {picture}")
+    harness.finish(out, "iris", config, figures, picture)
 
 
 if __name__ == "__main__":

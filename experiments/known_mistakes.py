@@ -160,7 +160,7 @@ def main(config: Config, out: Path) -> None:
     verdicts, named = (sum(result[key] for result in results) for key in ("verdicts_right", "mistakes_named"))
     print(f"\n{verdicts} of {total}: the published one is caught, and the right one beside it is found correct")
     print(f"{named} of {total}: the mistake is named as a person would name it, with its line")
-    print(f"wrote {harness.write_metrics(out, 'known_mistakes', config, figures)} and {picture}")
+    harness.finish(out, "known_mistakes", config, figures, picture)
     if wrong:
         print("\n".join(["not as it must be:", *wrong]), file=sys.stderr)
         raise SystemExit(1)

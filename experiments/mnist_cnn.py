@@ -21,7 +21,7 @@ from funcnet import data, ops, optimizers, schedules
 from funcnet.training import Fit
 from funcnet.types import Layer, Optimizer, ShapeError
 
-from . import harness
+from . import harness, rundir
 from .pictures import kernels
 
 LOSS = ops.sparse_softmax_cross_entropy()
@@ -100,8 +100,8 @@ def load(config: Config, seed: int) -> data.Dataset:
     return data.Dataset(*(part[:1000] for part in dataset))
 
 
-def train(config: Config, seed: int, compare: bool) -> Trained:
-    """Loads, compares the gradients if asked to, trains, and predicts the test set."""
+def train(config: Config, seed: int, compare: bool, out: Path | None = None) -> Trained:
+    """Loads, compares the gradients if asked to, trains (or goes on in ``out``), and predicts the test set."""
     dataset = load(config, seed)
     examples = len(dataset.x_train)
     if config.batch_size > examples:
@@ -129,6 +129,7 @@ def train(config: Config, seed: int, compare: bool) -> Trained:
         epochs=epochs,
         batch_size=config.batch_size,
         metrics={"accuracy": funcnet.accuracy},
+        checkpoints=rundir.checkpoints(out, f"seed_{seed}"),
     )
     return Trained(net, result, probabilities(net, result.params, dataset.x_test), dataset)
 
@@ -143,7 +144,7 @@ def main(config: Config, out: Path) -> None:
     runs: list[Trained] = []  # the first alone: the others would hold their data sets in memory
 
     def run_one(seed: int) -> dict[str, Any]:
-        trained = train(config, seed, compare=not runs)
+        trained = train(config, seed, compare=not runs, out=out)
         if not runs:
             runs.append(trained)
         last = trained.fit.history[-1]
@@ -159,9 +160,9 @@ def main(config: Config, out: Path) -> None:
     figures = harness.summarise(results)
     spread = f" ± {figures['test_accuracy_std']:.4f} over {config.seeds} seeds" if config.seeds > 1 else ""
     print(f"test accuracy {figures['test_accuracy']:.4f}{spread}")
-    metrics, picture = harness.write_metrics(out, "mnist_cnn", config, figures), out / "mnist_cnn.png"
+    picture = out / "mnist_cnn.png"
     kernels.draw(picture, config.data, [result["history"] for result in results], *runs[0])
-    print(f"wrote {metrics} and {picture}")
+    harness.finish(out, "mnist_cnn", config, figures, picture)
 
 
 if __name__ == "__main__":

@@ -267,11 +267,10 @@ def main(config: Config, out: Path) -> None:
         f"they differ by {apart:.1e} at most; a step takes {by_neurons:.2f} ms by neuron, {by_matrices:.2f} ms in "
         f"matrices; test accuracy {accuracy:.4f}"
     )
-    metrics = harness.write_metrics(out, "mnist_from_scratch", config, figures | neuron_figures)
     picture = out / "mnist_from_scratch.png"
     first = np.asarray(learned[0]["w"]).T.reshape(-1, 28, 28)
     neurons.draw(picture, [result["curve"] for result in results], NOTE_004, first, accuracy)
-    print(f"wrote {metrics} and {picture}")
+    harness.finish(out, "mnist_from_scratch", config, figures | neuron_figures, picture)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from rich.table import Table
 import funcnet
 from funcnet import data, initializers, ops, optimizers
 
-from . import harness
+from . import harness, rundir
 from .pictures import curves
 
 OUTPUTS, TRAINED_ON = 10, 50_000
@@ -106,7 +106,9 @@ def accuracy(outputs, targets):
     return funcnet.accuracy(outputs, targets.argmax(axis=-1))
 
 
-def train(chapter: Chapter, config: Config, dataset: data.Dataset, seed: int) -> list[float]:
+def train(
+    chapter: Chapter, config: Config, dataset: data.Dataset, seed: int, checkpoints: Path | None = None
+) -> list[float]:
     """The test accuracy after each epoch."""
     init_key, fit_key = jax.random.split(jax.random.key(seed))
     params, _ = chapter.net.init(init_key, dataset.x_train.shape[1:])
@@ -121,6 +123,7 @@ def train(chapter: Chapter, config: Config, dataset: data.Dataset, seed: int) ->
         epochs=config.epochs,
         batch_size=config.batch_size,
         metrics={"accuracy": accuracy},
+        checkpoints=checkpoints,
     )
     return [row["validation_accuracy"] for row in fit.history]
 
@@ -139,7 +142,7 @@ def main(config: Config, out: Path) -> None:
     def run_one(seed: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for name, chapter in CHAPTERS.items():
-            curve = train(chapter, config, dataset, seed)
+            curve = train(chapter, config, dataset, seed, rundir.checkpoints(out, f"seed_{seed}_{name}"))
             print(f"seed {seed}, {chapter.title}: best {max(curve):.4f}, last {curve[-1]:.4f}")
             result |= {f"{name}_best_accuracy": max(curve), f"{name}_last_accuracy": curve[-1], f"{name}_curve": curve}
         return result
@@ -154,10 +157,10 @@ def main(config: Config, out: Path) -> None:
         )
         table.add_row(chapter.title, f"{chapter.published:.4f}", *measured)
     Console().print(table)
-    metrics, picture = harness.write_metrics(out, "nielsen", config, figures), out / "nielsen.png"
+    picture = out / "nielsen.png"
     panels = [(c.title, [r[f"{name}_curve"] for r in results], c.published) for name, c in CHAPTERS.items()]
     curves.draw(picture, panels)
-    print(f"wrote {metrics} and {picture}")
+    harness.finish(out, "nielsen", config, figures, picture)
 
 
 if __name__ == "__main__":

@@ -182,10 +182,10 @@ def main(config: Config, out: Path) -> None:
     for kind, share in kinds.items():
         print(f"\n{share:.0%} of the training targets ten times too large, over {config.seeds} seeds:")
         Console().print(table(figures, kind))
-    metrics, picture = harness.write_metrics(out, "regression", config, figures), out / "regression.png"
+    picture = out / "regression.png"
     pooled = {key: np.hstack(pairs) for key, pairs in points.items()}
     pictures.draw(picture, pooled, MODELS, kinds, figures)
-    print(f"wrote {metrics} and {picture}")
+    harness.finish(out, "regression", config, figures, picture)
 
 
 if __name__ == "__main__":

@@ -198,11 +198,10 @@ def main(config: Config, out: Path) -> None:
     steps.draw(picture, config.function, {dtype: [c for c in curves if c.dtype == dtype] for dtype in DTYPES}, {
         (c.method, c.dtype): (METHODS[c.method].best_step(unit(c.dtype)), METHODS[c.method].formula) for c in curves
     })  # fmt: skip
-    metrics = harness.write_metrics(out, "slopes", config, figures | {
+    harness.finish(out, "slopes", config, figures | {
         "curves": [{"method": c.method, "dtype": c.dtype, "steps": c.steps.tolist(), "errors": c.errors.tolist()}
                    for c in curves],
-    })  # fmt: skip
-    print(f"wrote {metrics} and {picture}")
+    }, picture)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -151,16 +151,12 @@ def main(config: Config, out: Path) -> None:
     for key, arm in (("test_accuracy_few", FEW), ("test_accuracy", MANY)):
         spread = f" ± {figures[f'{key}_std']:.4f} over {config.seeds} seeds" if config.seeds > 1 else ""
         print(f"trained on {arm * config.classes:,} points: {figures[key]:.4f}{spread}")
-    metrics, picture, film = (
-        harness.write_metrics(out, "spiral", config, figures),
-        out / "spiral.png",
-        out / "spiral.gif",
-    )
+    picture, film = out / "spiral.png", out / "spiral.gif"
     posterior = densities(regions.GRID, config.classes, config.noise)
     posterior /= posterior.sum(axis=1, keepdims=True)
     regions.draw(picture, [(t.points, t.frames[-1]) for t in runs[0].values()], posterior, rate)
     regions.animate(film, runs[0]["many"].frames, posterior, rate)
-    print(f"wrote {metrics}, {picture} and {film}")
+    harness.finish(out, "spiral", config, figures, picture, film)
 
 
 if __name__ == "__main__":

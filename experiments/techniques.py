@@ -29,7 +29,7 @@ from funcnet.progress import step_progress
 from funcnet.training import NonFiniteError
 from funcnet.types import Layer, Optimizer, Rule
 
-from . import harness
+from . import harness, rundir
 from .pictures import comparison
 
 LOSS = ops.sparse_softmax_cross_entropy()
@@ -195,13 +195,19 @@ def score(run: Run) -> float:
     return float(np.mean(run.curve[-3:])) if run.curve else 0.0
 
 
-def run_seed(config: Config, techniques: list[Technique], rates: dict[str, float], seed: int) -> dict[str, Any]:
-    """Every technique by one seed; the first to be called fills ``rates``."""
+def run_seed(
+    config: Config, techniques: list[Technique], rates: dict[str, float], out: Path | None, seed: int
+) -> dict[str, Any]:
+    """Every technique by one seed; the first call fills ``rates``. Runs that ``out`` remembers are not rerun."""
     sets = split(config, seed)
     found, tried = {}, {}
     with step_progress(f"seed {seed}, technique", len(techniques)) as report:
         for technique in techniques:
-            attempt = functools.partial(train, config, technique, seed=seed, sets=sets)
+
+            def attempt(rate: float, technique: Technique = technique) -> Run:
+                name = f"seed_{seed}_{technique.name}_{rate:g}"
+                return Run(*rundir.remembered(out, name, lambda: train(config, technique, rate, seed, sets)))
+
             if technique.name in rates:
                 run = attempt(rates[technique.name])
             else:
@@ -255,16 +261,16 @@ def main(config: Config, out: Path) -> None:
         config = dataclasses.replace(config, data="digits", epochs=min(config.epochs, 5), seeds=min(config.seeds, 2))
         techniques = [technique for technique in TECHNIQUES if technique.name in QUICK]
     rates: dict[str, float] = {}
-    results = harness.over_seeds(config, functools.partial(run_seed, config, techniques, rates))
+    results = harness.over_seeds(config, functools.partial(run_seed, config, techniques, rates, out))
     Console().print(table(techniques, rates, results))
     figures = harness.summarise(results) | {"learning_rates": rates}
-    metrics, picture = harness.write_metrics(out, "techniques", config, figures), out / "techniques.png"
+    picture = out / "techniques.png"
     bars = [
         comparison.Bar(t.name, t.group, test_accuracies(t.name, results), results[0]["curves"][t.name])
         for t in techniques
     ]
     comparison.draw(picture, f"{config.data}, {config.epochs} epochs", bars)
-    print(f"wrote {metrics} and {picture}")
+    harness.finish(out, "techniques", config, figures, picture)
 
 
 if __name__ == "__main__":

@@ -274,7 +274,7 @@ def main(config: Config, out: Path) -> None:
         "microseconds_a_sample": {name: 1e6 * t for name, t in medians.items()},
         "seconds_a_sample": seconds,
     }
-    print(f"wrote {harness.write_metrics(out, 'vectorisation', config, figures)} and {picture}")
+    harness.finish(out, "vectorisation", config, figures, picture)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def main(config: Config, out: Path) -> None:
     print(f"{sum(row.agrees for row in every)} of {len(every)} agree with what was published, to its last digit")
     picture = out / "worked_examples.png"
     agreement.draw(picture, every[: len(every) // config.seeds])
-    print(f"wrote {harness.write_metrics(out, 'worked_examples', config, harness.summarise(results))} and {picture}")
+    harness.finish(out, "worked_examples", config, harness.summarise(results), picture)
     if off := [row for row in every if not row.agrees]:
         for row in off:
             print(f"off: {row.item}, {row.what}: {' is not '.join(reversed(cells(row)))}", file=sys.stderr)

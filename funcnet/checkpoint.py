@@ -64,7 +64,7 @@ def checkpoints(
     logging.getLogger("absl").setLevel(logging.ERROR)  # it reports every save
     directory = Path(directory).absolute()
     directory.mkdir(parents=True, exist_ok=True)
-    _settle(directory / "config.json", config or {})
+    require_same(directory / "config.json", config or {})
     best = policies.BestN(
         get_metric_fn=lambda metrics: metrics["metric"], reverse=True, n=1, keep_checkpoints_without_metrics=False
     )
@@ -98,9 +98,9 @@ def saving(directory: PathLike | None, config: Mapping[str, Any]) -> contextlib.
     return contextlib.nullcontext(Checkpoints(lambda *saved, **settings: None, lambda like: None))
 
 
-def _settle(path: Path, config: Mapping[str, Any]) -> None:
-    """Writes the configuration if there is none. Raises CheckpointError if there is another."""
-    wanted = json.loads(json.dumps(config))
+def require_same(path: Path, config: Mapping[str, Any]) -> None:
+    """Writes a configuration if there is none. Raises CheckpointError for another, naming the first difference."""
+    wanted = json.loads(json.dumps(config, default=str))
     if not path.exists():
         write_whole(path, json.dumps(wanted, indent=2) + "\n")
         return

@@ -343,7 +343,7 @@ def main(config: Config, out: Path) -> None:
         "seed": config.seed, "seconds": time.perf_counter() - start, "checkers": figures, "loss_curve": curves,
         "cases": rows, "torch": str(torch.__version__),
     }  # fmt: skip
-    print(f"wrote {harness.write_metrics(out, 'benchmarks.gradient_checkers', config, metrics)}")
+    harness.finish(out, "benchmarks.gradient_checkers", config, metrics)
 
 
 if __name__ == "__main__":

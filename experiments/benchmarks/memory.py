@@ -205,7 +205,7 @@ def main(config: Config, out: Path) -> None:
         verdict = "within" if shares[0] <= LIMIT else "over"
         print(f"{name}, {form}: {shares[0]:.3f} of the plain form's bytes, {verdict} the {LIMIT} aimed at\n")
     metrics = {"seed": config.seed, "seconds": time.perf_counter() - start, "limit": LIMIT, **figures}
-    print(f"wrote {harness.write_metrics(out, 'benchmarks.memory', config, metrics)}")
+    harness.finish(out, "benchmarks.memory", config, metrics)
 
 
 if __name__ == "__main__":

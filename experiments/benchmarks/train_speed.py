@@ -139,7 +139,7 @@ def main(config: Config, out: Path) -> None:
         "epoch_seconds": seconds,
         "torch": str(torch.__version__),
     }
-    print(f"wrote {harness.write_metrics(out, 'benchmarks.train_speed', config, figures)}")
+    harness.finish(out, "benchmarks.train_speed", config, figures)
 
 
 if __name__ == "__main__":

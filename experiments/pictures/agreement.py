@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ..examples.worked import Row
+from . import save
 
 EXACT = 1e-18  # where a difference of 0 is drawn, on a logarithmic axis
 FAR = 10.0  # where one is drawn that is larger, or is no number
@@ -38,5 +39,5 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.35, 1.05), ncols=3, frameon=False)
     agree = sum(row.agrees for row in rows)
     figure.suptitle(f"{agree} of {len(rows)} worked examples agree with what was published", fontsize=14)
-    figure.savefig(path, dpi=100)
+    save(figure, path, 100)
     plt.close(figure)

@@ -8,6 +8,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from . import save
+
 
 def draw(path: Path, title: str, rows: list[tuple[str, list[float]]]) -> None:
     """A bar to the median of each row's times in µs, and a line from the fastest to the slowest."""
@@ -27,5 +29,5 @@ def draw(path: Path, title: str, rows: list[tuple[str, list[float]]]) -> None:
     axes.set_xlabel("µs a sample (log scale): median, and the line from fastest to slowest")
     axes.grid(alpha=0.3, axis="x")
     axes.set_title(title)
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
     plt.close(figure)

@@ -11,6 +11,8 @@ from sklearn.metrics import confusion_matrix
 
 from funcnet.data import Dataset
 
+from . import save
+
 CLOTHES = ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
 
 
@@ -28,7 +30,7 @@ def draw(path: Path, name: str, history: list[dict[str, float]], dataset: Datase
     draw_mistakes(lower, class_names(name), dataset, probabilities)
     accuracy = history[-1]["validation_accuracy"]
     figure.suptitle(f"{name}: test accuracy {accuracy:.2%} after {len(history)} epochs", fontsize=15)
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
     plt.close(figure)
 
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
+from . import save
+
 
 class Bar(NamedTuple):
     """A way to train: the test accuracies of its seeds, in percent, and a curve of validation accuracies in [0, 1]."""
@@ -39,7 +41,7 @@ def draw(path: Path, title: str, bars: list[Bar]) -> None:
     figure.suptitle(
         f"{title}: of {len(bars) - 1} changes to {bars[0].name}, “{name}” gains most: {gains[name]:+.2f} points"
     )
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
     plt.close(figure)
 
 

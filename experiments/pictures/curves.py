@@ -9,6 +9,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from . import save
+
 
 def plot(axes: Any, epochs: Sequence[int], runs: Sequence[Sequence[float]], label: str, colour: str) -> None:
     """Each of ``runs`` holds a figure for every one of ``epochs``."""
@@ -33,5 +35,5 @@ def draw(path: Path, panels: list[tuple[str, list[list[float]], float]]) -> None
     figure.axes[0].set_ylim(min(0.9, worst - 0.02), None)  # the first epochs alone would take half the height
     figure.axes[0].set_ylabel("accuracy on the test set")
     figure.suptitle("Two networks of Nielsen's book, trained again with gradients by hand", fontsize=14)
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
     plt.close(figure)

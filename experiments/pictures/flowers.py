@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
-from . import curves
+from . import curves, save
 
 SPECIES = ["setosa", "versicolor", "virginica"]
 COLOURS = ["tab:blue", "tab:orange", "tab:green"]
@@ -33,7 +33,7 @@ def draw(path: Path, histories: list[list[dict[str, float]]], held_out: list[Hel
     figure.suptitle(
         f"irises: {recognised:.1%} of the flowers held out are recognised, over {len(held_out)} splits", fontsize=15
     )
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
     plt.close(figure)
 
 

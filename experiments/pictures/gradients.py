@@ -9,6 +9,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from . import save
+
 
 def draw(path: Path, panels: list[tuple[str, str, np.ndarray, np.ndarray]], columns: int = 6) -> None:
     """For each (title, what, got, expected) every element as a point; what is right lies on the diagonal."""
@@ -25,7 +27,7 @@ def draw(path: Path, panels: list[tuple[str, str, np.ndarray, np.ndarray]], colu
         axes.text(0.5, 1.03, textwrap.fill(what, 36), transform=axes.transAxes, ha="center", fontsize=8)
     for axes in grid.flat[len(panels) :]:
         axes.axis("off")
-    figure.savefig(path, dpi=100)
+    save(figure, path, 100)
     plt.close(figure)
 
 

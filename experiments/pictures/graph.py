@@ -9,6 +9,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
+from . import save
+
 WIDTH, HEIGHT = 0.72, 0.74  # of a box; rows are 1 apart, columns 1 at least
 LEAF, INNER, LAST = "#dbe9f6", "#f4f4f4", "#fde0c5"
 
@@ -40,7 +42,7 @@ def draw(
     axes.set(xlim=(-0.5, columns + 0.5), ylim=(rows + 0.55, -0.55))
     axes.axis("off")
     axes.set_title(f"{title}\nBlack: a node and its value; red: its gradient; blue: the leaves.", fontsize=12)
-    figure.savefig(path)
+    save(figure, path)
     plt.close(figure)
 
 

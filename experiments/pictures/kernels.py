@@ -12,7 +12,7 @@ from funcnet.data import Dataset
 from funcnet.training import Fit
 from funcnet.types import Layer
 
-from . import classification, curves
+from . import classification, curves, save
 
 SHOWN = 16  # kernels, in two rows
 
@@ -38,7 +38,7 @@ def draw(
     accuracy = np.mean([history[-1]["validation_accuracy"] for history in histories])
     seeds = f"mean of {len(histories)} seeds" if len(histories) > 1 else "one seed"
     figure.suptitle(f"{name}: test accuracy {accuracy:.2%} after {len(histories[0])} epochs, {seeds}", fontsize=15)
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
     plt.close(figure)
 
 

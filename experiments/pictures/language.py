@@ -9,6 +9,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from . import save
+
 COLUMNS, LINES = 68, 22
 MOST = 8.0  # bits: what a byte costs that is not modelled at all
 
@@ -30,7 +32,7 @@ def draw(
     beaten = [name for name, value in sorted(baselines.items(), key=lambda item: item[1]) if value > learned]
     says = f"fewer than {beaten[0]} with {baselines[beaten[0]]:.3f}" if beaten else "no fewer than any baseline"
     figure.suptitle(f"A GPT with gradients by hand: {learned:.3f} bits per byte, {says}", fontsize=14)
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
     plt.close(figure)
 
 

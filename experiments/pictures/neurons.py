@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from . import curves
+from . import curves, save
 
 
 def draw(path: Path, runs: list[list[float]], noted: float, weights: np.ndarray, accuracy: float) -> None:
@@ -36,5 +36,5 @@ def draw(path: Path, runs: list[list[float]], noted: float, weights: np.ndarray,
     right.suptitle(
         f"note 001, neuron by neuron: the weights of its hidden neurons;\n{accuracy:.1%} of the test set right"
     )
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
     plt.close(figure)

@@ -10,6 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.animation import PillowWriter
 
+from . import save
+
 SIDE = 260
 AXIS = np.linspace(-1, 1, SIDE, dtype=np.float32)
 GRID = np.stack(np.meshgrid(AXIS, AXIS), axis=-1).reshape(-1, 2)  # the square, row by row, from below
@@ -39,7 +41,7 @@ def draw(
     _disc(last, posterior)
     last.set_title(f"the Bayes classifier, which knows the density:\n{bayes_rate:.1%}, the most there can be")
     figure.suptitle("Whose point is it? Colour: the class; paler: less certain", fontsize=15)
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
     plt.close(figure)
 
 
@@ -50,7 +52,8 @@ def animate(path: Path, frames: list[Frame], posterior: np.ndarray, bayes_rate: 
     best = np.ma.array(posterior.argmax(axis=1), mask=OUTSIDE).reshape(SIDE, SIDE)
     borders = [best == k for k in range(posterior.shape[1])]
     writer = PillowWriter(fps=6)
-    with writer.saving(figure, path, dpi=80):
+    partial = path.with_suffix(".partial.gif")  # the file is there as a whole, or as it was
+    with writer.saving(figure, partial, dpi=80):
         for frame in frames:
             axes.clear()
             _disc(axes, frame.probabilities)
@@ -61,6 +64,7 @@ def animate(path: Path, frames: list[Frame], posterior: np.ndarray, bayes_rate: 
             writer.grab_frame()
         for _ in range(8):  # the last one stays
             writer.grab_frame()
+    partial.replace(path)
     plt.close(figure)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from . import save
+
 LOSSES = ("mse", "mae", "huber")
 BINS = 8  # of as many examples each, whose median is drawn
 
@@ -38,7 +40,7 @@ def draw(
     clean, spoiled = kinds
     falls = (f"{models[m]} error {figures[f'{clean}_{m}_r2']:.2f} → {figures[f'{spoiled}_{m}_r2']:.2f}" for m in LOSSES)
     figure.suptitle(f"What wild targets do to R² on the test set: {', '.join(falls)}", fontsize=14)
-    figure.savefig(path, dpi=100)
+    save(figure, path, 100)
     plt.close(figure)
 
 

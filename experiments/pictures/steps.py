@@ -8,6 +8,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from . import save
+
 
 def draw(
     path: Path, function: str, curves: Mapping[str, Sequence[Any]], theory: Mapping[tuple[str, str], tuple[float, str]]
@@ -31,5 +33,5 @@ def draw(
         f"The slope of {function}: a smaller ε is better until rounding takes over (dots: measured, dashed: theory);\n"
         "the complex step subtracts nothing, and has no left arm"
     )
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
     plt.close(figure)

@@ -1,0 +1,10 @@
+"""The kill test in short form; the whole of it: ``python -m tests.training.kill``."""
+
+from tests.training.kill import killed
+
+
+def test_a_run_that_is_killed_and_resumed_ends_with_the_same_bits():
+    ends, places = killed(4)
+    assert sum(places.values()) == 4
+    assert ends
+    assert all(ends)
