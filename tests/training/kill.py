@@ -2,8 +2,9 @@
 
 python -m tests.training.kill [--kills 100] [--seed 0]
 
-Every run is a process of its own; SIGKILL strikes it. Moments are drawn over the whole of its life: while it imports, compiles, trains,
-and while it writes a checkpoint, which is most of the time. Exit status 1 if a run ends with other bits.
+Every run is a process of its own; SIGKILL strikes it. Moments are drawn over the whole of its life: while it imports,
+compiles, trains, and while it writes a checkpoint, which is most of the time. Exit status 1 if a run ends with other
+bits.
 """
 
 import argparse
