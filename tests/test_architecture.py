@@ -78,7 +78,7 @@ def test_imports_point_downward(path):
 def test_no_experiment_imports_another(path):
     for module, name in imported(path):
         if module.split(".")[0] == "experiments":
-            shared = {"examples", "harness", "mistakes", "ngrams", "pictures"} & {name, *module.split(".")}
+            shared = {"examples", "harness", "mistakes", "ngrams", "pictures", "rundir"} & {name, *module.split(".")}
             assert shared, f"{path} imports {module}.{name}"
         assert module.split(".")[0] != "optax"
 

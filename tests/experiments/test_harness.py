@@ -30,7 +30,7 @@ def test_main_gets_the_flags_and_a_directory_that_exists(monkeypatch, tmp_path):
     ((config, out),) = got
     assert (config.seed, config.seeds, config.quick) == (3, 2, False)
     assert out == tmp_path / "new"
-    assert list(out.iterdir()) == []  # a run that fails leaves no empty file
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "log.txt"]  # no lock, no empty metrics
 
 
 BAD = [
@@ -62,7 +62,7 @@ def test_what_cannot_be_written_in_the_end(monkeypatch, tmp_path, capsys):
     assert stopped.value.code == 2
     assert "gone/picture.png: No such file" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError):  # another file is not the fault of --out
-        run([], lambda config, out: Path("/nowhere/else").read_text(), monkeypatch, tmp_path)
+        run(["--overwrite"], lambda config, out: Path("/nowhere/else").read_text(), monkeypatch, tmp_path)
 
 
 def test_an_interrupt_is_status_130(monkeypatch, tmp_path):
@@ -107,11 +107,12 @@ def test_a_summary_has_mean_and_spread_of_every_figure_and_all_the_seconds():
     assert harness.summarise(results[:1]) == results[0]
 
 
-def test_metrics_say_what_was_run_and_where(tmp_path):
+def test_metrics_say_what_was_run_and_where(tmp_path, capsys):
     config = harness.Config(seed=3, out=tmp_path)
-    path = harness.write_metrics(tmp_path, "probe", config, {"score": 0.5})
-    assert list(tmp_path.iterdir()) == [path]
-    metrics = json.loads(path.read_text())
+    harness.finish(tmp_path, "probe", config, {"score": 0.5}, tmp_path / "probe.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    assert capsys.readouterr().out == f"wrote {tmp_path}/metrics.json and {tmp_path}/probe.png\n"
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["config"] == dataclasses.asdict(config) | {"out": str(tmp_path)}
     assert (metrics["experiment"], metrics["jax"], metrics["score"]) == ("probe", jax.__version__, 0.5)
     assert metrics["device"].startswith("cpu")
