@@ -23,29 +23,8 @@ from .training import (
 from .types import Layer, Optimizer, Rule, ShapeError
 
 __all__ = [
-    "Layer",
-    "Optimizer",
-    "Rule",
-    "ShapeError",
-    "TrainState",
-    "accuracy",
-    "calibrate",
-    "data",
-    "evaluate",
-    "fit",
-    "gradient_step",
-    "init_state",
-    "initializers",
-    "layers",
-    "models",
-    "ops",
-    "optimizers",
-    "schedules",
-    "train_epoch",
-    "train_epochs",
-    "train_step",
-    "training",
-    "transformer_block",
-    "value_and_grad",
-]
+    "Layer", "Optimizer", "Rule", "ShapeError", "TrainState", "accuracy", "calibrate", "data", "evaluate", "fit",
+    "gradient_step", "init_state", "initializers", "layers", "models", "ops", "optimizers", "schedules",
+    "train_epoch", "train_epochs", "train_step", "training", "transformer_block", "value_and_grad",
+]  # fmt: skip
 __all__ += layers.__all__

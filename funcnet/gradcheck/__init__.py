@@ -9,13 +9,5 @@ from .trial.draws import draws
 from .trial.subject import InputError
 
 __all__ = [
-    "Element",
-    "Finding",
-    "InputError",
-    "Report",
-    "Verdict",
-    "assert_correct",
-    "check",
-    "check_custom_vjp",
-    "draws",
-]
+    "Element", "Finding", "InputError", "Report", "Verdict", "assert_correct", "check", "check_custom_vjp", "draws",
+]  # fmt: skip

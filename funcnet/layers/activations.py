@@ -1,4 +1,4 @@
-"""Activations, softmax and gated units."""
+"""Activations, softmax and gated units. Each docstring is the rule's own; the formulas are in ``funcnet.ops``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import jax.numpy as jnp
 
 from .. import ops
 from ..types import Layer, Rule, ShapeError
-from .lifting import lift
+from .lifting import factory, lift
 
-
-def relu() -> Layer:
-    """max(x, 0)."""
-    return lift(ops.relu, "relu")
+relu = factory(ops.relu, "relu")
+sigmoid = factory(ops.sigmoid, "sigmoid")
+tanh = factory(ops.tanh, "tanh")
+softplus = factory(ops.softplus, "softplus")
+gelu = factory(ops.gelu, "gelu")
+gelu_tanh = factory(ops.gelu_tanh, "gelu_tanh")
+silu = factory(ops.silu, "silu")
+softmax = factory(ops.softmax, "softmax")
+log_softmax = factory(ops.log_softmax, "log_softmax")
 
 
 def leaky_relu(slope: float = 0.01) -> Layer:
@@ -24,48 +29,8 @@ def elu(alpha: float = 1.0) -> Layer:
     return lift(ops.elu(alpha), f"elu({alpha})")
 
 
-def sigmoid() -> Layer:
-    """1 / (1 + e⁻ˣ)."""
-    return lift(ops.sigmoid, "sigmoid")
-
-
-def tanh() -> Layer:
-    """tanh(x)."""
-    return lift(ops.tanh, "tanh")
-
-
-def gelu() -> Layer:
-    """x Φ(x)."""
-    return lift(ops.gelu, "gelu")
-
-
-def gelu_tanh() -> Layer:
-    """½ x (1 + tanh √(2/π) (x + 0.044715 x³)), the gelu of GPT-2."""
-    return lift(ops.gelu_tanh, "gelu_tanh")
-
-
-def silu() -> Layer:
-    """x σ(x)."""
-    return lift(ops.silu, "silu")
-
-
-def softplus() -> Layer:
-    """log(1 + eˣ)."""
-    return lift(ops.softplus, "softplus")
-
-
-def softmax() -> Layer:
-    """Softmax over the last axis. A loss on logits is more accurate than one on its output."""
-    return lift(ops.softmax, "softmax")
-
-
-def log_softmax() -> Layer:
-    """Log-softmax over the last axis."""
-    return lift(ops.log_softmax, "log_softmax")
-
-
-def _gated(rule: Rule, name: str) -> Layer:
-    """A gated rule of the two halves of the last axis: the input and its gate."""
+def gated(rule: Rule, name: str) -> Layer:
+    """A gated rule of x = (a, g), the two halves of the last axis: (*S, 2H) to (*S, H). Raises ShapeError."""
 
     def init(key, in_shape):
         if not in_shape or in_shape[-1] % 2:
@@ -83,21 +48,7 @@ def _gated(rule: Rule, name: str) -> Layer:
     return Layer(init, fwd, bwd, name)
 
 
-def glu() -> Layer:
-    """a ∘ σ(g) for x = (a, g), the two halves of the last axis: (*S, 2H) to (*S, H). Raises ShapeError."""
-    return _gated(ops.glu, "glu")
-
-
-def reglu() -> Layer:
-    """a ∘ max(g, 0), halves as in ``glu``."""
-    return _gated(ops.reglu, "reglu")
-
-
-def geglu() -> Layer:
-    """a ∘ gelu(g), halves as in ``glu``."""
-    return _gated(ops.geglu, "geglu")
-
-
-def swiglu() -> Layer:
-    """a ∘ silu(g), halves as in ``glu``."""
-    return _gated(ops.swiglu, "swiglu")
+glu = factory(ops.glu, "glu", gated)
+reglu = factory(ops.reglu, "reglu", gated)
+geglu = factory(ops.geglu, "geglu", gated)
+swiglu = factory(ops.swiglu, "swiglu", gated)

@@ -27,6 +27,17 @@ def lift(rule: Rule, name: str) -> Layer:
     return Layer(init, fwd, bwd, name)
 
 
+def factory(rule: Rule, name: str, make: Callable[[Rule, str], Layer] = lift) -> Callable[[], Layer]:
+    """The layer factory ``name()`` of a rule without settings, with the rule's docstring."""
+
+    def layer() -> Layer:
+        return make(rule, name)
+
+    layer.__name__ = layer.__qualname__ = name
+    layer.__doc__ = rule.fwd.__doc__
+    return layer
+
+
 def out_shape(fwd: Callable, in_shape: Shape, dtype: Any = jnp.float32) -> Shape:
     """The shape that ``fwd`` returns for one example of ``in_shape``, without computing it."""
     return jax.eval_shape(fwd, jax.ShapeDtypeStruct((1, *in_shape), dtype))[0].shape[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import ops
 from ..ops.windows import Padding, Pair
 from ..types import Layer
-from .lifting import lift
+from .lifting import factory, lift
 
 
 def max_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding = "VALID") -> Layer:
@@ -21,6 +21,4 @@ def average_pool(window: Pair = 2, stride: Pair | None = None, padding: Padding 
     return lift(ops.average_pool(window, stride, padding), f"average_pool({window})")
 
 
-def global_average_pool() -> Layer:
-    """The mean of each channel: (H, W, C) to (C,)."""
-    return lift(ops.global_average_pool, "global_average_pool")
+global_average_pool = factory(ops.global_average_pool, "global_average_pool")

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from .. import ops
-from ..types import Layer
-from .lifting import lift
+from .lifting import factory
 
-
-def flatten() -> Layer:
-    """(*S) to (∏ S,)."""
-    return lift(ops.flatten, "flatten")
+flatten = factory(ops.flatten, "flatten")

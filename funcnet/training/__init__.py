@@ -15,21 +15,7 @@ from .step import (
 )
 
 __all__ = [
-    "Fit",
-    "NonFiniteError",
-    "Step",
-    "TrainState",
-    "accuracy",
-    "calibrate",
-    "epoch_order",
-    "evaluate",
-    "fit",
-    "gradient_step",
-    "init_state",
-    "loss_and_gradient",
-    "loss_only",
-    "train_epoch",
-    "train_epochs",
-    "train_step",
+    "Fit", "NonFiniteError", "Step", "TrainState", "accuracy", "calibrate", "epoch_order", "evaluate", "fit",
+    "gradient_step", "init_state", "loss_and_gradient", "loss_only", "train_epoch", "train_epochs", "train_step",
     "value_and_grad",
-]
+]  # fmt: skip

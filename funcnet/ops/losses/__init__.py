@@ -19,19 +19,8 @@ from .regression import huber, mean_absolute_error, mean_squared_error
 from .weighting import weighted
 
 __all__ = [
-    "binary_cross_entropy",
-    "categorical_cross_entropy",
-    "contrastive",
-    "huber",
-    "kl_divergence",
-    "linear_softmax_cross_entropy",
-    "mean_absolute_error",
-    "mean_squared_error",
-    "sigmoid_binary_cross_entropy",
-    "softmax_cross_entropy",
-    "sparse_categorical_cross_entropy",
-    "sparse_softmax_cross_entropy",
-    "squared_hinge",
-    "triplet",
-    "weighted",
-]
+    "binary_cross_entropy", "categorical_cross_entropy", "contrastive", "huber", "kl_divergence",
+    "linear_softmax_cross_entropy", "mean_absolute_error", "mean_squared_error", "sigmoid_binary_cross_entropy",
+    "softmax_cross_entropy", "sparse_categorical_cross_entropy", "sparse_softmax_cross_entropy", "squared_hinge",
+    "triplet", "weighted",
+]  # fmt: skip
