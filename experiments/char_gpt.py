@@ -95,7 +95,7 @@ def load(config: Config) -> text.Text:
     if windows < config.batch_size:
         raise harness.InputError(
             f"{config.file or config.data}: {len(found.train)} bytes to train on; --batch-size {config.batch_size} "
-            f"with --context {config.context} wants at least {config.batch_size * config.context + 1}"
+            f"with --context {config.context} needs at least {config.batch_size * config.context + 1}"
         )
     return text.Text(found.train, found.held_out[:JUDGED])
 

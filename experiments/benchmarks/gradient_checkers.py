@@ -166,7 +166,7 @@ def by_check_grads(dtype: Any, rule: Rule, case: Case, seed: int) -> Answer:
 
 
 def by_torch(rule: Rule, case: Case, seed: int) -> Answer:
-    """The rule as a torch.autograd.Function, in float64, which torch's checker wants."""
+    """The rule as a torch.autograd.Function, in float64, which torch's checker expects."""
     import torch
 
     with jax.enable_x64(True):

@@ -41,14 +41,16 @@ def multi_head_attention(
     """
     shared = heads if key_heads is None else key_heads
     if heads < 1 or shared < 1 or heads % shared:
-        raise ValueError(f"multi_head_attention wants heads, and key_heads that divide them; got {heads} and {shared}")
+        raise ValueError(
+            f"multi_head_attention expects heads, and key_heads that divide them; got {heads} and {shared}"
+        )
     name = f"multi_head_attention({heads})"
     attention = ops.attention(causal) if block is None else ops.flash_attention(causal, block=block)
     turn = None if rotary_base is None else ops.rotary(rotary_base)
 
     def init(key, in_shape):
         if len(in_shape) < 2 or in_shape[-1] % heads:
-            raise ShapeError(f"{name} got input shape {in_shape}, wants (..., T, D) with D a multiple of {heads}")
+            raise ShapeError(f"{name} got input shape {in_shape}, expects (..., T, D) with D a multiple of {heads}")
         features, (qkv_key, out_key) = in_shape[-1], jax.random.split(key)
         both = (heads + 2 * shared) * (features // heads)
         qkv, _ = dense(both, w_init).init(qkv_key, in_shape)
@@ -58,7 +60,7 @@ def multi_head_attention(
     def fwd(params, x, key=None):
         wanted = params["qkv"]["w"].shape[0]
         if x.ndim < 2 or x.shape[-1] != wanted:
-            raise ShapeError(f"{name} got x of shape {x.shape}, wants (N, ..., T, {wanted})")
+            raise ShapeError(f"{name} got x of shape {x.shape}, expects (N, ..., T, {wanted})")
         q, k, v, inwards = queries_keys_values(params["qkv"], x, heads, shared)
         if turn is not None:
             q, k = turn.fwd(q)[0], turn.fwd(k)[0]

@@ -66,7 +66,7 @@ def residual(layer: Layer) -> Layer:
         with _inside("residual", 0):
             params, out_shape = layer.init(key, in_shape)
         if out_shape != in_shape:
-            raise ShapeError(f"residual({layer.name}) got output shape {out_shape}, wants that of its input {in_shape}")
+            raise ShapeError(f"residual({layer.name}) got output shape {out_shape}, expects its input shape {in_shape}")
         return params, out_shape
 
     def fwd(params, x, key=None):
@@ -100,7 +100,7 @@ def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum", **nam
     name = f"parallel({merge})"
     parts, pack = _parts(name, layers, named)
     if not parts:
-        raise ValueError("parallel wants at least one layer")
+        raise ValueError("parallel expects at least one layer")
 
     def init(key, in_shape):
         params, shapes = [], []
@@ -113,7 +113,7 @@ def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum", **nam
         for (label, layer), shape in zip(parts.items(), shapes, strict=True):
             if shape[keep] != shapes[0][keep] or (merge != "sum" and not shape):
                 wanted = f"to fit {shapes[0]}" if shapes[0] or merge == "sum" else "a last axis"
-                raise ShapeError(f"{name}[{label}] {layer.name} gives shape {shape}, wants {wanted}")
+                raise ShapeError(f"{name}[{label}] {layer.name} gives shape {shape}, expects {wanted}")
         width = sum(shape[-1] for shape in shapes) if merge == "concatenate" else None
         return pack(params), shapes[0] if width is None else (*shapes[0][:-1], width)
 
@@ -151,7 +151,7 @@ def repeat(layer: Layer, times: int) -> Layer:
     Raises ValueError for less than one time, TypeError for a part that is not a Layer.
     """
     if times < 1:
-        raise ValueError(f"repeat wants at least one time; got {times}")
+        raise ValueError(f"repeat expects at least one time; got {times}")
     name = f"repeat({times})"
     _require_layer(name, 0, layer)
 
@@ -166,7 +166,7 @@ def repeat(layer: Layer, times: int) -> Layer:
         with _inside(name, 0):
             params = jax.vmap(one)(jax.random.split(key, times))
         if shapes[0] != in_shape:
-            raise ShapeError(f"{name}({layer.name}) got output shape {shapes[0]}, wants that of its input {in_shape}")
+            raise ShapeError(f"{name}({layer.name}) got output shape {shapes[0]}, expects its input shape {in_shape}")
         return params, in_shape
 
     def fwd(params, x, key=None):
@@ -215,7 +215,7 @@ def _require_layer(name: str, label: Label, layer: Any) -> None:
     if not isinstance(layer, Layer):
         called = getattr(layer, "__name__", "")
         hint = f"the function {called}: call it, {called}(...)" if called else f"{layer!r:.60}"
-        raise TypeError(f"{name}[{label}] wants a Layer; got {hint}")
+        raise TypeError(f"{name}[{label}] expects a Layer; got {hint}")
 
 
 def _split(key, n: int):

@@ -52,7 +52,7 @@ def resnet(classes: int = 10, *, stages: Sequence[int] = (16, 32, 64), blocks: i
     of every channel, and a dense map to the logits. Raises ValueError without a block or a stage.
     """
     if blocks < 1 or min(stages, default=0) < 1:
-        raise ValueError(f"resnet wants at least one block and stages of channels; got {blocks} and {tuple(stages)}")
+        raise ValueError(f"resnet expects at least one block and stages of channels; got {blocks} and {tuple(stages)}")
     layers = [*_normalised(stages[0], 3, 1), relu()]
     before = stages[0]
     for features in stages:

@@ -67,7 +67,9 @@ def trunk(config: GPTConfig) -> Layer:
     """Integers (T,) to features (T, D): all of a GPT but its last product. Raises ValueError for invalid sizes."""
     c = config
     if min(c.width, c.depth, c.heads) < 1 or c.width % c.heads:
-        raise ValueError(f"gpt wants a depth, and heads that divide its width; got {c.depth}, {c.heads} and {c.width}")
+        raise ValueError(
+            f"gpt expects a depth, and heads that divide its width; got {c.depth}, {c.heads} and {c.width}"
+        )
     w_init, out_init = _inits(config)
     attention = multi_head_attention(
         c.heads,
@@ -129,4 +131,4 @@ def _tied(body: Layer, config: GPTConfig, fused: bool) -> Layer:
 
 def _fits(config: GPTConfig, shape: tuple[int, ...]) -> None:
     if len(shape) != 1 or not 1 <= shape[0] <= config.context:
-        raise ShapeError(f"gpt wants tokens (N, T), T from 1 to the context of {config.context}; got {('N', *shape)}")
+        raise ShapeError(f"gpt expects tokens (N, T), T from 1 to the context of {config.context}; got {('N', *shape)}")

@@ -102,12 +102,12 @@ def generate(
     prompt = jnp.asarray(prompt, jnp.int32)  # a byte would hold no token above 255
     if prompt.ndim != 2 or not prompt.size or count < 1 or prompt.shape[1] + count > config.context:
         raise ValueError(
-            f"generate wants a prompt (B, T) of at least one token and a count of at least one, together at most the "
+            f"generate expects a prompt (B, T) of at least one token and a count of at least one, together at most the "
             f"context of {config.context}; got {prompt.shape} and {count}"
         )
     if not 0 <= temperature < math.inf or (top_k is not None and not 1 <= top_k <= config.vocabulary):
         raise ValueError(
-            f"generate wants a finite temperature >= 0 and top_k from 1 to {config.vocabulary}; "
+            f"generate expects a finite temperature >= 0 and top_k from 1 to {config.vocabulary}; "
             f"got {temperature} and {top_k}"
         )
     return _generate(config, count, top_k, temperature == 0, params, prompt, key, temperature or 1.0)

@@ -26,7 +26,7 @@ def calibrate(net: Layer, params: Params, batches, key) -> Params:
     held, structure = jax.tree.flatten(params, is_leaf=_is_population)
     count, examples = jax.tree.leaves(batches)[0].shape[:2]
     if examples < 2:
-        raise ValueError("calibrate wants batches of two examples at least: one has no variance")
+        raise ValueError("calibrate expects batches of two examples at least: one has no variance")
 
     def statistics(numbered):
         number, x = numbered

@@ -25,7 +25,9 @@ Metric = Callable[[Any, Any], Float[Array, ""]]
 def accuracy(predictions: Float[Array, "N K"], labels: Int[Array, " N"]) -> Float[Array, ""]:
     """The share of examples whose largest prediction is at the label. Raises ShapeError if they do not fit."""
     if labels.shape != predictions.shape[:-1]:
-        raise ShapeError(f"accuracy wants predictions (N, K) and labels (N,); got {predictions.shape}, {labels.shape}")
+        raise ShapeError(
+            f"accuracy expects predictions (N, K) and labels (N,); got {predictions.shape}, {labels.shape}"
+        )
     return (predictions.argmax(axis=-1) == labels).mean()
 
 
@@ -44,7 +46,9 @@ def evaluate(
     Raises ValueError for a metric called "loss" or a batch_size below 1, ShapeError for a loss that is not a scalar.
     """
     if "loss" in metrics or batch_size < 1:
-        raise ValueError(f'evaluate wants batch_size >= 1 and no metric called "loss"; got {batch_size}, {[*metrics]}')
+        raise ValueError(
+            f'evaluate expects batch_size >= 1 and no metric called "loss"; got {batch_size}, {[*metrics]}'
+        )
     examples = examples_of(data)
     totals = np.zeros(1 + len(metrics))
     for start in range(0, examples, batch_size):

@@ -73,7 +73,7 @@ def value_and_grad(net: Layer, loss: Rule, penalty: Rule | None = None):
 def scalar(value: Float[Array, "*R"]) -> Float[Array, ""]:
     """The value itself. Raises ShapeError unless it is a scalar."""
     if value.shape:
-        raise ShapeError(f"training wants a scalar loss; got shape {value.shape} (is its reduction 'none'?)")
+        raise ShapeError(f"training expects a scalar loss; got shape {value.shape} (is its reduction 'none'?)")
     return value
 
 

@@ -87,7 +87,7 @@ BAD = [
     (["--file", "nowhere.txt"], "nowhere.txt: No such file or directory"),
     (["--file", "empty.txt"], "empty.txt: holds 0 bytes; expected at least eleven"),
     (["--file", "ten.txt"], "ten.txt: holds 10 bytes; expected at least eleven"),
-    (["--file", "short.txt"], "short.txt: 900 bytes to train on; .* --context 128 wants at least 2049"),
+    (["--file", "short.txt"], "short.txt: 900 bytes to train on; .* --context 128 needs at least 2049"),
     (["--data", "names", "--file", "one.txt"], "one.txt: holds 1 distinct names, one per line; expected at least two"),
     (["--heads", "3"], "--heads divides --width 128; got 3"),
     (["--steps", "10"], "--steps is at least 20; got 10"),

@@ -15,7 +15,7 @@ def test_multi_head_attention_says_what_it_wants():
         with pytest.raises(ShapeError, match=r"attention\(4\) got input shape .* D a multiple of 4"):
             layer.init(jax.random.key(0), shape)
     params = jax.eval_shape(lambda key: layer.init(key, (3, 8))[0], jax.random.key(0))
-    with pytest.raises(ShapeError, match=r"got x of shape \(2, 3, 4\), wants \(N, ..., T, 8\)"):
+    with pytest.raises(ShapeError, match=r"got x of shape \(2, 3, 4\), expects \(N, ..., T, 8\)"):
         layer.fwd(params, normal(0, 2, 3, 4))
 
 

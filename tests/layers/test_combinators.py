@@ -184,12 +184,12 @@ def test_integers_anywhere_else_are_a_clear_error(net):
 @pytest.mark.parametrize(
     ("net", "in_shape", "message"),
     [
-        (repeat(dense(3), 2), (7,), r"repeat\(2\)\(dense\(3\)\) got output shape \(3,\), wants .* \(7,\)"),
-        (residual(dense(3)), (7,), r"residual\(dense\(3\)\) got output shape \(3,\), wants .* \(7,\)"),
+        (repeat(dense(3), 2), (7,), r"repeat\(2\)\(dense\(3\)\) got output shape \(3,\), expects .* \(7,\)"),
+        (residual(dense(3)), (7,), r"residual\(dense\(3\)\) got output shape \(3,\), expects .* \(7,\)"),
         (parallel(dense(3), dense(5)), (7,), r"parallel\(sum\)\[1\] dense\(5\) gives shape \(5,\), .* \(3,\)"),
         (parallel(dense(3), flatten(), merge="concatenate"), (2, 7), r"\[1\] flatten gives shape \(14,\).*\(2, 3\)"),
         (parallel(relu(), tanh(), merge="concatenate"), (), r"parallel\(concatenate\)\[0\] relu gives shape \(\)"),
-        (parallel(flatten(), relu(), merge="concatenate"), (), r"\[1\] relu gives shape \(\), wants to fit \(1,\)"),
+        (parallel(flatten(), relu(), merge="concatenate"), (), r"\[1\] relu gives shape \(\), expects to fit \(1,\)"),
         (serial(relu(), serial(relu(), dense(3))), (), r"serial\[1\] > serial\[1\] > dense\(3\) got input shape \(\)"),
     ],
 )
@@ -215,9 +215,9 @@ def test_settings_that_make_no_sense():
     with pytest.raises(ValueError, match="by position or by name, not some of each"):
         serial(relu(), last=relu())
     for wrong in (lambda: serial(dense(3), relu), lambda: residual(relu), lambda: repeat(relu, 2)):
-        with pytest.raises(TypeError, match=r"\[\d\] wants a Layer; got the function relu: call it, relu\(...\)"):
+        with pytest.raises(TypeError, match=r"\[\d\] expects a Layer; got the function relu: call it, relu\(...\)"):
             wrong()
-    with pytest.raises(TypeError, match=r"parallel\(sum\)\[gate\] wants a Layer; got 3"):
+    with pytest.raises(TypeError, match=r"parallel\(sum\)\[gate\] expects a Layer; got 3"):
         parallel(gate=3)
     with pytest.raises(ValueError, match="at least one time; got 0"):
         repeat(relu(), 0)

@@ -116,7 +116,7 @@ def test_its_summary_shows_the_whole_tree():
     [
         ({"heads": 3}, "heads that divide its width; got 2, 3 and 8"),
         ({"heads": 4, "key_heads": 3}, "key_heads that divide them; got 4 and 3"),
-        ({"depth": 0}, "wants a depth"),
+        ({"depth": 0}, "expects a depth"),
         ({"vocabulary": 0}, "at least one token"),
         ({"context": 0}, "at least one position"),
     ],
@@ -139,7 +139,7 @@ def test_no_tokens_or_more_than_the_context():
     for length in (0, 10):
         with pytest.raises(ShapeError, match=rf"T from 1 to the context of 9; got \('N', {length}\)"):
             gpt(SMALL).init(jax.random.key(0), (length,))
-    with pytest.raises(ShapeError, match=r"wants tokens \(N, T\).* got \('N', 2, 3\)"):
+    with pytest.raises(ShapeError, match=r"expects tokens \(N, T\).* got \('N', 2, 3\)"):
         gpt(SMALL).fwd({}, np.zeros((1, 2, 3), int))
     with pytest.raises(ValueError, match=r"the context of 9; got \(3, 8\) and 2"):
         generate(SMALL, {}, TOKENS, 2, jax.random.key(0))
