@@ -64,8 +64,8 @@ def check(
         except Malformed as malformed:
             return report.but("wrong", explain_shapes(subject, given.draws[0], malformed))
         report = report.but(worst=worst_errors(probes))
-        if not all(p.agrees for p in probes):
-            report = dataclasses.replace(report, elements=worst_elements(probes))
+        if p := next((p for p in probes if not p.agrees), None):
+            report = dataclasses.replace(report, elements=worst_elements(p, p.wrong[0]))
         reasons, notes = doubts(subject, probes, subject is not as_given)
         report = report.but(notes=[*reasons, *notes])
         if reasons:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -48,38 +49,22 @@ def _kept(closed: Any, use: str, make: Callable[[], T]) -> T:
 # ---------------------------------------------------------------- whole
 
 
-def start(
-    run: Callable[..., Any], arrays: Sequence[Any], mapped: Sequence[int | None] | None = None, hasty: bool = False
-) -> Callable[[], Any]:
-    """Starts compiling ``run(*arrays)``. Call the result to run it; that also raises what tracing raised.
-
-    ``mapped`` and ``hasty``: see ``compiled``.
-    """
-    try:
-        f = compiled(run, arrays, mapped, hasty)
-    except Exception as error:
-        reason = error
-    else:
-        return lambda: f(*arrays)
-
-    def raising() -> Any:
-        raise reason
-
-    return raising
-
-
 def compiled(
     run: Callable[..., Any], arrays: Sequence[Any], mapped: Sequence[int | None] | None = None, hasty: bool = False
 ) -> Callable[..., Any]:
     """``run`` under jit, for arguments like these, and within it under vmap along the axes ``mapped``.
 
-    It is traced each time, as a helper that it calls may have changed; the trace then finds what was compiled before.
-    It compiles in the background until it is called. ``hasty``: compiled fast, to run once or twice.
+    It compiles in the background until it is called; that also raises what tracing raised. ``hasty``: compiled fast,
+    to run once or twice. It is traced each time, as a helper that it calls may have changed; the trace then finds what
+    was compiled before.
     """
     fresh = lambda *given: run(*given)  # noqa: E731  (JAX remembers traces by the function's identity)
     whole = fresh if mapped is None else jax.vmap(fresh, tuple(mapped))
-    closed, shape = jax.make_jaxpr(whole, return_shape=True)(*arrays)
     x64 = jnp.result_type(float) == jnp.float64
+    try:
+        closed, shape = jax.make_jaxpr(whole, return_shape=True)(*arrays)
+    except Exception as error:
+        return functools.partial(_raise, error)
 
     def submit() -> Future[Any]:
         return _COMPILERS.submit(_compile, closed, haste() if hasty else None, x64)
@@ -87,6 +72,10 @@ def compiled(
     future = _kept(closed, "in haste" if hasty else "whole", submit)
     structure = jax.tree.structure(shape)
     return lambda *given: jax.tree.unflatten(structure, future.result()(*given))
+
+
+def _raise(error: Exception, *given: Any) -> Any:
+    raise error
 
 
 def _compile(closed: Any, options: dict[str, Any] | None, x64: bool) -> Any:

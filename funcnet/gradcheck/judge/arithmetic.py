@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import tolerances
-from ..engine.compiling import start
+from ..engine.compiling import compiled
 from ..engine.inspection import float_dtypes
 from ..engine.leaves import Leaf, cast, first_line, is_float
 from ..engine.packing import Packed, pack
@@ -101,7 +101,7 @@ def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Colle
     named = jnp.dtype(dtype).name
     try:
         case = case_of(subject, draw, dtype)
-        compiled = {"jit": _jitted(case), "vmap": _mapped(case)}
+        modes = {"jit": _jitted(case), "vmap": _mapped(case)}
         try:
             eager = _eager(case)
         except Malformed as malformed:
@@ -121,7 +121,7 @@ def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Colle
         return Arithmetic(doubts=[doubt])
     results = {"eager": eager}
     compiler: list[Finding] = []
-    for mode, run in compiled.items():
+    for mode, run in modes.items():
         try:
             results[mode] = run()
         except Exception as error:
@@ -141,8 +141,8 @@ def rows_disagree(subject: Subject, draw: Draw, dtype: Any, but: Collection[str]
     """Whether jit changes the result on a draw with very many rows: some faults of compilers begin there."""
     with as_users_have_it(dtype):
         case = case_of(subject, draw, dtype)
-        compiled = _jitted(case)
-        return _disagreements(case, _eager(case), compiled(), "jit", but)
+        by_jit = _jitted(case)  # it compiles while the eager run goes on
+        return _disagreements(case, _eager(case), by_jit(), "jit", but)
 
 
 def _numpy(found: dict[str, Any]) -> Outputs:
@@ -154,16 +154,16 @@ def _eager(case: Case) -> Outputs:
 
 
 def _jitted(case: Case) -> Callable[[], Outputs]:
-    run = start(case.run, case.packed.arrays)
-    return lambda: _numpy(run())
+    run = compiled(case.run, case.packed.arrays)
+    return lambda: _numpy(run(*case.packed.arrays))
 
 
 def _mapped(case: Case) -> Callable[[], Outputs]:
     """Under vmap, the same twice: beside itself a row must come out as alone."""
     arrays, axes = case.packed.arrays, case.packed.floats()
     twice = [np.stack([leaf, leaf]) if axis == 0 else leaf for leaf, axis in zip(arrays, axes, strict=True)]
-    run = start(case.run, twice, axes)
-    return lambda: {name: leaf[0] for name, leaf in _numpy(run()).items()}
+    run = compiled(case.run, twice, axes)
+    return lambda: {name: leaf[0] for name, leaf in _numpy(run(*twice)).items()}
 
 
 # ---------------------------------------------------------------- beside float64
@@ -240,12 +240,12 @@ def _apart(a: np.ndarray, b: np.ndarray) -> float:
 # ---------------------------------------------------------------- compiled beside eager
 
 
-def _disagreements(case: Case, eager: Outputs, compiled: Outputs, mode: str, but: Collection[str]) -> list[Finding]:
+def _disagreements(case: Case, eager: Outputs, other: Outputs, mode: str, but: Collection[str]) -> list[Finding]:
     """The outputs in which compiled code differs from eager by more than rounding, and errs by an eager float64 run."""
 
     def apart(unit: float) -> list[str]:
         kept = [(name, leaf) for name, leaf in eager.items() if name not in but]
-        return [name for name, leaf in kept if not _same(compiled[name], leaf, tolerances.PARITY * unit * _peak(leaf))]
+        return [name for name, leaf in kept if not _same(other[name], leaf, tolerances.PARITY * unit * _peak(leaf))]
 
     if not apart(case.unit):
         return []
@@ -256,12 +256,12 @@ def _disagreements(case: Case, eager: Outputs, compiled: Outputs, mode: str, but
     exact, nudged = (_exactly(case, nudge) for nudge in (0.0, unit))
     found = []
     for name in names:
-        moved, error, by_compiler = (_apart(side[name], exact[name]) for side in (nudged, eager, compiled))
+        moved, error, by_compiler = (_apart(side[name], exact[name]) for side in (nudged, eager, other))
         rounding = tolerances.PARITY * unit * _peak(exact[name]) + tolerances.MOVEMENT * moved
         if by_compiler <= tolerances.COMPILER * error + rounding:
             continue
         text = (
-            f"differs from eager by {_peak(compiled[name] - eager[name]):.3g} under {mode} in {case.dtype.name}; eager "
+            f"differs from eager by {_peak(other[name] - eager[name]):.3g} under {mode} in {case.dtype.name}; eager "
             f"float64 says that {mode} is off by {by_compiler:.2g} and eager by {error:.1g}: the compiler is at fault, "
             f"not the rule"
         )

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..engine.compiling import start
+from ..engine.compiling import compiled
 from ..engine.leaves import Leaf, cast, floats_of, is_float
 from ..engine.packing import pack, unpack
 from ..report import Element, Finding
@@ -39,8 +39,13 @@ class Probe(NamedTuple):
     """Leaves whose gradient cancels to zero: only rounding error is left on both sides, and it is taken for zero."""
 
     @property
+    def wrong(self) -> list[int]:
+        """The leaves that are wrong."""
+        return [i for i in range(len(self.leaves)) if any(row[i] > 1 for row in self.excess)]
+
+    @property
     def agrees(self) -> bool:
-        return all(e <= 1 for row in self.excess for e in row)
+        return not self.wrong
 
     def tiny(self) -> list[int]:
         """Leaves that hold next to nothing, beside dy, on either side."""
@@ -139,10 +144,8 @@ def worst_errors(probes: Sequence[Probe]) -> dict[str, float]:
     return {leaf.name: max(row[i] for p in probes for row in p.excess) for i, leaf in enumerate(probes[0].leaves)}
 
 
-def worst_elements(probes: Sequence[Probe], count: int = 3) -> tuple[Element, ...]:
-    """Where the first leaf that is wrong is farthest off."""
-    p = next(p for p in probes if not p.agrees)
-    i = next(i for i in range(len(p.leaves)) if any(row[i] > 1 for row in p.excess))
+def worst_elements(p: Probe, i: int, count: int = 3) -> tuple[Element, ...]:
+    """The elements of a leaf that are farthest off."""
     name, got, ref = p.leaves[i].cotangent, p.gots[0][i], p.refs[0][i]
     found = []
     for flat in np.argsort(-np.abs(got - ref), axis=None, kind="stable")[:count]:
@@ -206,19 +209,20 @@ def compiled_probe(subject: Subject, draw: Draw) -> Callable[[frozenset[int]], P
     except Exception:  # whatever it is, the eager probe says it better
         return lambda vanished: None
     packed = pack((args, dy))
-    sides = [start(run(subject, packed.form), packed.arrays, hasty=True) for run in (hand, truth)]
+    sides = [compiled(run(subject, packed.form), packed.arrays, hasty=True) for run in (hand, truth)]
 
     def compared(vanished: frozenset[int]) -> Probe | None:
         leaves = subject.leaves(args)
         try:
-            gots, refs = ([np.asarray(side[leaf.cotangent]) for leaf in leaves] for side in [run() for run in sides])
+            found = [run(*packed.arrays) for run in sides]
         except Exception:
             return None
+        gots, refs = ([np.asarray(side[leaf.cotangent]) for leaf in leaves] for side in found)
         if not all(np.isfinite(leaf).all() for leaf in (*gots, *refs)):
             return None
         excess = errors_in_units(gots, refs)
-        found = Probe(draw._replace(args=args), leaves, y, None, [dy], [refs], [gots], [excess])
-        found = found.without(vanished & set(found.tiny()))
-        return found if found.agrees else None
+        p = Probe(draw._replace(args=args), leaves, y, None, [dy], [refs], [gots], [excess])
+        p = p.without(vanished & set(p.tiny()))
+        return p if p.agrees else None
 
     return compared

@@ -16,7 +16,7 @@ from ..trial.draws import Draw
 from ..trial.subject import Subject
 from .arithmetic import as_users_have_it, case_of
 from .form import Malformed
-from .probe import probe, shape_of_y
+from .probe import probe, shape_of_y, worst_elements
 
 
 def too_large(subject: Subject, draw: Draw, dtype: Any) -> bool:
@@ -58,15 +58,6 @@ def wrong_at_many_rows(subject: Subject, rows: Draw, elsewhere: str, vanished: f
         return malformed.findings
     if not all(np.isfinite(ref).all() for ref in p.refs[0]):
         return []
-    text = f"is right at {elsewhere}, and wrong at {rows.shown}: {{}}"
-    return [
-        Finding(*leaf, "unexplained", text.format(_farthest(got, ref)))
-        for i, (leaf, got, ref) in enumerate(zip(p.leaves, p.gots[0], p.refs[0], strict=True))
-        if i not in vanished and p.excess[0][i] > 1
-    ]
-
-
-def _farthest(got: np.ndarray, ref: np.ndarray) -> str:
-    """The element that is farthest off."""
-    at = tuple(int(n) for n in np.unravel_index(np.argmax(np.abs(got - ref)), ref.shape))
-    return f"got {got[at]:.6g} at {at}, expected {ref[at]:.6g}"
+    text = f"is right at {elsewhere}, and wrong at {rows.shown}: got {{:.6g}} for {{}}, expected {{:.6g}}"
+    worst = {i: worst_elements(p, i, 1)[0] for i in p.wrong if i not in vanished}
+    return [Finding(*p.leaves[i], "unexplained", text.format(e.got, e.name, e.expected)) for i, e in worst.items()]

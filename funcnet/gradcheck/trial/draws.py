@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...types import Layer
-from ..engine.compiling import start
+from ..engine.compiling import compiled
 from ..engine.leaves import all_finite, cast, first_line, floats_of, is_float
 from ..engine.packing import pack
 from ..tolerances import ELEMENTS, SEED_DY
@@ -125,13 +125,13 @@ def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[s
 
 def _all_finite(subject: Subject, found: list[Draw]) -> bool:
     """Whether the forward is finite on all: the first is run eagerly, the others compiled."""
-    return all(_is_finite(subject, draw, compiled=i > 0) for i, draw in enumerate(found))
+    return all(_is_finite(subject, draw, hasty=i > 0) for i, draw in enumerate(found))
 
 
 def survives(subject: Subject, draw: Draw) -> bool:
     """Whether the forward runs, and is finite, at sizes that not every forward promises: 1, or very many."""
     try:
-        return _is_finite(subject, draw, compiled=True)
+        return _is_finite(subject, draw, hasty=True)
     except InputError:
         return False
 
@@ -148,13 +148,14 @@ def _layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int, 
     return Draw(args, {"N": batch}, "normal" if training else "normal, inference", seed)
 
 
-def _is_finite(subject: Subject, draw: Draw, compiled: bool = False) -> bool:
+def _is_finite(subject: Subject, draw: Draw, hasty: bool = False) -> bool:
+    """``hasty``: by compiled code, which is faster."""
     args = cast(draw.args, jnp.float64)
     packed = pack(args)
     run = subject.value(packed.form)
     try:
         try:
-            y = start(run, packed.arrays, hasty=True)() if compiled else run(*packed.arrays)
+            y = (compiled(run, packed.arrays, hasty=True) if hasty else run)(*packed.arrays)
         except jax.errors.JAXTypeError:  # it looks at values
             y = run(*packed.arrays)
     except InputError:
