@@ -113,7 +113,8 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.verdict.upper()}", *(f"  {finding}" for finding in self.findings)]
-        lines += [f"  fix {mistake}: {MISTAKES[mistake].remedy}" for mistake in self.mistakes]
+        named = len(self.mistakes) > 1
+        lines += [f"  fix {mistake if named else 'it'}: {MISTAKES[mistake].remedy}" for mistake in self.mistakes]
         if self.elements:
             lines += [f"  {'worst elements':<16} {'got':>13} {'expected':>13} {'ratio':>13}"]
             lines += [f"  {element}" for element in self.elements]
