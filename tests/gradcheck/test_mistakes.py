@@ -31,7 +31,7 @@ def test_the_report_shows_each_remedy_once_and_json_holds_it():
     lost = [gradcheck.Finding("x", leaf, "path-lost") for leaf in ("", "['w']")]
     report = gradcheck.Report("f", "wrong", tuple(lost), {}, ())
     remedy = MISTAKES["path-lost"].remedy
-    assert str(report).count(f"fix path-lost: {remedy}") == 1
+    assert str(report).count(f"fix it: {remedy}") == 1
     assert str(report).count(MISTAKES["path-lost"].sentence) == 2
     assert [finding["remedy"] for finding in report.to_dict()["findings"]] == [remedy, remedy]
 
