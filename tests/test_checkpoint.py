@@ -1,0 +1,159 @@
+"""Checkpoints and weights: what comes back is what was saved, to the bit, or one sentence says why not."""
+
+import builtins
+import json
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcnet
+from funcnet import batch_norm, dense, optimizers, serial
+from funcnet.checkpoint import CheckpointError, checkpoints, load_weights, named_leaves, save_weights, write_whole
+from tests.trees import assert_equal
+
+NET = serial(hidden=dense(5), norm=batch_norm(), out=serial(dense(3)))
+PARAMS, _ = NET.init(jax.random.key(0), (7,))
+STATE = funcnet.init_state(PARAMS, optimizers.chain(optimizers.adam(0.1), optimizers.momentum(0.1)), jax.random.key(1))
+
+
+def steps(directory):
+    return sorted(int(path.name) for path in (directory / "states").iterdir())
+
+
+# ---------------------------------------------------------------- pytrees
+
+
+def test_the_newest_comes_back_to_the_bit(tmp_path):
+    """Tuples, NamedTuples, typed keys, bfloat16, and what stands beside them."""
+    tree = {"state": STATE, "low": jnp.arange(3, dtype=jnp.bfloat16), "best": ()}
+    with checkpoints(tmp_path, {"width": 5}) as saved:
+        assert saved.restore(tree) is None
+        saved.save(1, tree, notes="old")
+        saved.save(2, jax.tree.map(lambda leaf: leaf, tree), notes={"history": [{"loss": 0.1}]})
+    with checkpoints(tmp_path, {"width": 5}) as saved:
+        found, notes = saved.restore(tree)
+    assert_equal(found, tree)
+    assert notes == {"history": [{"loss": 0.1}]}
+    assert json.loads((tmp_path / "config.json").read_text()) == {"width": 5}
+
+
+def test_the_last_two_are_kept_and_the_best(tmp_path):
+    with checkpoints(tmp_path / "a") as saved:
+        for step in range(5):
+            saved.save(step, PARAMS)
+    with checkpoints(tmp_path / "b", keep=1) as saved:
+        for step, metric in enumerate((3.0, 1.0, 2.0, 2.5)):
+            saved.save(step, PARAMS, metric=metric)
+    assert steps(tmp_path / "a") == [3, 4]
+    assert steps(tmp_path / "b") == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"width": 6, "depth": 2}, "width was 5; now it is 6"),
+        ({"width": 5, "depth": 3}, "depth was 2; now it is 3"),
+        ({"width": 5}, "depth was 2; now it is None"),
+    ],
+)
+def test_another_configuration_is_refused_by_the_first_setting_that_differs(config, message, tmp_path):
+    with checkpoints(tmp_path, {"width": 5, "depth": 2}):
+        pass
+    with pytest.raises(CheckpointError, match=message), checkpoints(tmp_path, config):
+        pass
+
+
+def test_a_configuration_that_is_none(tmp_path):
+    for text in ("[]", "{", "null"):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(CheckpointError, match="holds no configuration"), checkpoints(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize("like", [{"x": jnp.zeros(3)}, {"w": jnp.zeros(4)}, {"w": jnp.zeros(3), "b": jnp.zeros(2)}])
+def test_another_tree_is_refused(like, tmp_path):
+    with checkpoints(tmp_path) as saved:
+        saved.save(1, {"w": jnp.zeros(3)})
+    with pytest.raises(CheckpointError, match="checkpoint 1 cannot be restored"), checkpoints(tmp_path) as saved:
+        saved.restore(like)
+
+
+def test_damage_is_one_error(tmp_path):
+    with checkpoints(tmp_path) as saved:
+        saved.save(1, {"w": jnp.arange(1000.0)})
+    for file in (tmp_path / "states" / "1" / "tree").rglob("*"):
+        if file.is_file() and file.stat().st_size > 100:
+            file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(CheckpointError, match="checkpoint 1 cannot be restored"), checkpoints(tmp_path) as saved:
+        saved.restore({"w": jnp.zeros(1000)})
+
+
+# ---------------------------------------------------------------- weights
+
+
+def test_weights_have_their_names_and_come_back_to_the_bit(tmp_path):
+    from safetensors.numpy import load_file
+
+    save_weights(tmp_path / "w.safetensors", PARAMS)
+    names = {"hidden.b", "hidden.w", "norm.beta", "norm.gamma", "norm.population.mean", "norm.population.var"}
+    assert set(load_file(tmp_path / "w.safetensors")) == set(named_leaves(PARAMS)) == names | {"out.0.b", "out.0.w"}
+    shapes = jax.eval_shape(lambda: PARAMS)
+    assert_equal(load_weights(tmp_path / "w.safetensors", shapes), PARAMS)
+    low = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS)
+    save_weights(tmp_path / "w.safetensors", low)
+    assert_equal(load_weights(tmp_path / "w.safetensors", low), low)
+    assert os.listdir(tmp_path) == ["w.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("like", "message"),
+    [
+        ({"a": {"w": np.zeros((3, 5))}, "b": np.zeros(2)}, r"a\.w has shape \(3, 4\); expected \(3, 5\)"),
+        ({"a": {"v": np.zeros((3, 4))}, "b": np.zeros(2)}, r"there is no a\.v; expected float64 \(3, 4\)"),
+        ({"a": {"w": np.zeros((3, 4))}}, "b is not expected: the network has no such parameter"),
+        ({"a": {"w": np.zeros((3, 4), np.float32)}, "b": np.zeros(2)}, r"a\.w has dtype float64; expected float32"),
+    ],
+)
+def test_the_first_leaf_that_differs_is_named(like, message, tmp_path):
+    save_weights(tmp_path / "w.safetensors", {"a": {"w": np.ones((3, 4))}, "b": np.ones(2)})
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(tmp_path / "w.safetensors", like)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\xff" * 8 + b"{}", (10**12).to_bytes(8, "little") + b"{}"])
+def test_what_are_no_weights(content, tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        load_weights(tmp_path / "w.safetensors", PARAMS)
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        load_weights(tmp_path / "missing", PARAMS)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
+    path = write_whole(tmp_path / "a", "first")
+    monkeypatch.setattr(type(path), "replace", lambda self, target: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        write_whole(path, "second")
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *args, **settings):
+        if name.split(".")[0] in ("orbax", "safetensors"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *args, **settings)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ImportError, match=r"need orbax.*pip install \"funcnet\[checkpoint\]\""), checkpoints(tmp_path):
+        pass
+    with pytest.raises(ImportError, match=r"need safetensors.*; run: pip install"):
+        save_weights(tmp_path / "w", PARAMS)
