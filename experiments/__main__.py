@@ -20,6 +20,7 @@ GROUPS = {
     ),
     "The chapters that the notes planned": ("slopes", "computation_graph", "techniques", "vectorisation"),
     "Beyond dense layers": ("mnist_cnn", "char_gpt"),
+    "Your own data": ("tabular",),
     "Derivations, right and wrong": ("known_mistakes", "benchmarks.gradient_checkers"),
     "Speed and memory beside others": ("benchmarks.train_speed", "benchmarks.memory"),
 }

@@ -27,7 +27,7 @@ from rich.table import Table
 from funcnet import ops, optimizers, schedules, training
 from funcnet.checkpoint import saving
 from funcnet.data import text
-from funcnet.models import GPTConfig, generate, gpt
+from funcnet.models import GPTConfig, Spec, Text, generate, generate_bytes, gpt
 from funcnet.progress import step_progress
 
 from . import harness, ngrams, rundir
@@ -201,17 +201,9 @@ def train(config: Config, seed: int, net, data: text.Text, steps: int, out: Path
 
 
 def sample_text(config: Config, params: Any, key, length: int) -> bytes:
-    """``length`` bytes after the prompt; once the context is full, they continue its second half."""
-    prompt = config.prompt or ("\n" if config.file else "def ")
-    written = prompt.encode("utf-8", "surrogateescape")
-    begun = len(written)
-    while len(written) < begun + length:
-        seen = np.frombuffer(written[-(config.context // 2) :], np.uint8)[None].astype(np.int32)
-        key, own = jax.random.split(key)
-        count = config.context - seen.shape[1]
-        more = generate(network_config(config), params, jnp.asarray(seen), count, own, temperature=config.temperature)
-        written += np.asarray(more, np.uint8).tobytes()
-    return written[: begun + length]
+    prompt = (config.prompt or ("\n" if config.file else "def ")).encode("utf-8", "surrogateescape")
+    settings = {"temperature": config.temperature}
+    return generate_bytes(network_config(config), params, prompt, length, key, **settings)
 
 
 def sample_names(config: Config, params: Any, key, count: int) -> list[bytes]:
@@ -222,21 +214,16 @@ def sample_names(config: Config, params: Any, key, count: int) -> list[bytes]:
     return [name for name, end, _ in lines if name and end]
 
 
-def printable(sampled: bytes) -> str:
-    """As text, with a dot for what would move a terminal's cursor."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "·" for c in sampled.decode("utf-8", "replace"))
-
-
 def show(config: Config, params: Any, data: text.Text, seed: int) -> dict[str, Any]:
     """Prints samples, and returns what of them is worth a place among the metrics."""
     key = jax.random.key(seed)
     if config.data == "text":
-        sampled = printable(sample_text(config, params, key, SHOWN))
+        sampled = text.printable(sample_text(config, params, key, SHOWN))
         print(f"\nsampled at temperature {config.temperature:g}:\n{'─' * 80}\n{sampled}\n{'─' * 80}")
         return {"sample": sampled}
     sampled_names = sample_names(config, params, key, NAMES)
     known = {name for part in data for name in part.tobytes().split(b"\n")}
-    marked = [printable(name) + ("*" if name in known else "") for name in sampled_names]
+    marked = [text.printable(name) + ("*" if name in known else "") for name in sampled_names]
     print(f"\nnames sampled at temperature {config.temperature:g} (* is in the list):\n{'  '.join(marked)}\n")
     return {"sample": marked}
 
@@ -302,7 +289,15 @@ def main(config: Config, out: Path) -> None:
     part = windows(data.held_out[: 1 << 12], config.context)
     surprise = [np.nan, *bits(net, runs[0].params, part)[part.counted == 1]]  # of the first byte nothing was asked
     language.draw(picture, runs[0].curve, summary["bits_per_byte"], figures, data.held_out, np.array(surprise))
-    harness.finish(out, "char_gpt", config, {**summary, "baselines": figures, "beaten": beaten}, picture)
+    spec = Spec("gpt", network_config(config)._asdict(), (config.context,), Text())
+    harness.finish(
+        out,
+        "char_gpt",
+        config,
+        {**summary, "baselines": figures, "beaten": beaten},
+        picture,
+        model=(spec, runs[0].params),
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from rich.table import Table
 
 import funcnet
 from funcnet import data, ops, optimizers, schedules
+from funcnet.models import Images, Spec
 from funcnet.training import Fit
 
 from . import harness, rundir
@@ -123,6 +124,13 @@ def optimizer(name: str, learning_rate: float | None, schedule: str, steps: int)
     return factory(schedules.cosine(rate, steps) if schedule == "cosine" else rate)
 
 
+def spec(config: Config, dataset: data.Dataset) -> Spec:
+    names = tuple(classification.class_names(config.data))
+    settings = {"hidden": config.hidden, "outputs": len(names), "dropout_rate": config.dropout}
+    images = Images(16) if config.data == "digits" else Images(margin=4 if config.data == "mnist" else 0)
+    return Spec("mlp", settings, dataset.x_train.shape[1:], images, names)
+
+
 def class_accuracy(labels: np.ndarray, predicted: np.ndarray) -> list[float]:
     """The share of each class that is recognised."""
     return [float((predicted[labels == k] == k).mean()) for k in range(int(labels.max()) + 1)]
@@ -157,7 +165,7 @@ def main(config: Config, out: Path) -> None:
     print(f"test accuracy {figures['test_accuracy']:.4f}{spread}")
     picture = out / "digits.png"
     classification.draw(picture, config.data, runs[0].fit.history, runs[0].dataset, runs[0].probabilities)
-    harness.finish(out, "digits", config, figures, picture)
+    harness.finish(out, "digits", config, figures, picture, model=(spec(config, runs[0].dataset), runs[0].fit.params))
 
 
 if __name__ == "__main__":

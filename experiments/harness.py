@@ -21,6 +21,7 @@ import simple_parsing
 
 from funcnet.checkpoint import CheckpointError
 from funcnet.data.idx import DataError
+from funcnet.models import ModelError, Spec, save_model
 from funcnet.training import NonFiniteError, value_and_grad
 from funcnet.types import Layer, Params, Rule
 
@@ -119,7 +120,7 @@ def run(name: str, main: Callable[[C, Path], None], config_type: type[C], descri
             with rundir.held(out, {"experiment": name, **settings(config)}, config.resume):
                 main(config, out)
                 sys.stdout.flush()
-    except (DataError, InputError, NonFiniteError, CheckpointError, rundir.RunError, ImportError) as error:
+    except (DataError, InputError, NonFiniteError, CheckpointError, ModelError, rundir.RunError, ImportError) as error:
         parser.fail(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
@@ -205,11 +206,19 @@ def settings(config: Config) -> dict[str, Any]:
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "resume", "overwrite")}
 
 
-def finish(out: Path, name: str, config: Config, figures: Mapping[str, Any], *pictures: Path) -> None:
-    """Writes history.csv and, last, metrics.json: what was run, where, on what, and the figures. Says what was written.
+def finish(
+    out: Path,
+    name: str,
+    config: Config,
+    figures: Mapping[str, Any],
+    *pictures: Path,
+    model: tuple[Spec, Params] | None = None,
+) -> None:
+    """Writes history.csv, the trained model, and metrics.json: what was run, where, on what, and the figures.
 
-    The pictures are there already: a run with metrics.json has finished.
+    Says what was written. The pictures are there already, and metrics.json comes last: a run that has it has finished.
     """
+    models = [] if model is None else [save_model(out, *model)]
     rundir.write_history(out, figures.get("per_seed", [figures]))
     device = jax.devices()[0]
     metrics = {
@@ -219,5 +228,5 @@ def finish(out: Path, name: str, config: Config, figures: Mapping[str, Any], *pi
         "jax": jax.__version__,
         **figures,
     }
-    files = [rundir.write_json(out / rundir.METRICS, metrics), *pictures]
+    files = [rundir.write_json(out / rundir.METRICS, metrics), *models, *pictures]
     print(f"wrote {' and '.join(filter(None, (', '.join(map(str, files[:-1])), str(files[-1]))))}")

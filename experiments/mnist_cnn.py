@@ -18,11 +18,12 @@ import numpy as np
 
 import funcnet
 from funcnet import data, ops, optimizers, schedules
+from funcnet.models import Images, Spec
 from funcnet.training import Fit
 from funcnet.types import Layer, Optimizer, ShapeError
 
 from . import harness, rundir
-from .pictures import kernels
+from .pictures import classification, kernels
 
 LOSS = ops.sparse_softmax_cross_entropy()
 
@@ -77,18 +78,22 @@ class Trained(NamedTuple):
 
 @functools.cache  # the same objects for every seed, so that the second seed compiles nothing
 def made(config: Config, steps: int) -> tuple[Layer, Optimizer]:
+    return funcnet.models.build(config.model, network_settings(config)), optimizers.adam(
+        schedules.cosine(config.learning_rate, steps)
+    )
+
+
+def network_settings(config: Config) -> dict[str, Any]:
     if config.model == "resnet":
-        net = funcnet.models.resnet(stages=config.channels, blocks=config.blocks)
-    else:
-        net = funcnet.models.lenet(
-            channels=config.channels,
-            hidden=config.hidden,
-            kernel_size=config.kernel_size,
-            stride=config.stride,
-            padding=config.padding.upper(),
-            dropout_rate=config.dropout,
-        )
-    return net, optimizers.adam(schedules.cosine(config.learning_rate, steps))
+        return {"stages": config.channels, "blocks": config.blocks}
+    return {
+        "channels": config.channels,
+        "hidden": config.hidden,
+        "kernel_size": config.kernel_size,
+        "stride": config.stride,
+        "padding": config.padding.upper(),
+        "dropout_rate": config.dropout,
+    }
 
 
 def load(config: Config, seed: int) -> data.Dataset:
@@ -162,7 +167,9 @@ def main(config: Config, out: Path) -> None:
     print(f"test accuracy {figures['test_accuracy']:.4f}{spread}")
     picture = out / "mnist_cnn.png"
     kernels.draw(picture, config.data, [result["history"] for result in results], *runs[0])
-    harness.finish(out, "mnist_cnn", config, figures, picture)
+    images, names = Images(margin=4 if config.data == "mnist" else 0), tuple(classification.class_names(config.data))
+    spec = Spec(config.model, network_settings(config), runs[0].dataset.x_train.shape[1:], images, names)
+    harness.finish(out, "mnist_cnn", config, figures, picture, model=(spec, runs[0].fit.params))
 
 
 if __name__ == "__main__":

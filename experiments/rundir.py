@@ -1,7 +1,8 @@
 """The directory of a run: fresh by default, held by one run at a time, and read by a person.
 
 runs/NAME/001, 002, … and ``latest``, the newest of them; in each config.json, metrics.json (once the run has finished),
-history.csv, log.txt, checkpoints/ and the pictures. Each file is there as a whole or not at all.
+history.csv, log.txt, checkpoints/, the pictures, and what some experiments leave for ``funcnet predict``:
+model.json and weights.safetensors. Each file is there as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import filelock
 
 from funcnet.checkpoint import require_same, write_whole
+from funcnet.models.saved import MODEL, WEIGHTS
 
 RUNS = Path("runs")
 CONFIG, METRICS, HISTORY, LOG, CHECKPOINTS = "config.json", "metrics.json", "history.csv", "log.txt", "checkpoints"
@@ -98,7 +100,7 @@ def held(out: Path, settings: Mapping[str, Any], resume: bool) -> Iterator[None]
         raise RunError(f"{out}: another run is writing there") from None
     try:
         if not resume:
-            for name in (METRICS, CONFIG, HISTORY, LOG):
+            for name in (METRICS, CONFIG, HISTORY, LOG, MODEL, WEIGHTS):
                 (out / name).unlink(missing_ok=True)
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
         require_same(out / CONFIG, settings)

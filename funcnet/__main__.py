@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from .command import export, info, predict, sample
 from .gradcheck.command import cli
 
 # Each adds a parser to the subparsers, whose default ``run`` takes the arguments and returns the exit status.
-COMMANDS = (cli.add_check,)
+COMMANDS = (cli.add_check, predict.add_predict, sample.add_sample, info.add_info, export.add_export)
 
 
 class Parser(argparse.ArgumentParser):

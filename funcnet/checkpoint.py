@@ -6,6 +6,7 @@ Both packages come with the extra ``checkpoint``; without it these functions say
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -134,37 +135,72 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in pairs}
 
 
-def save_weights(path: PathLike, params: Params) -> None:
-    """Writes parameters to a safetensors file under their names, for anyone's reader; whole, or as it was."""
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+DIGEST = "sha256"  # the name under which a file's metadata keep that of its arrays
+
+
+def save_weights(path: PathLike, params: Params) -> str:
+    """Writes parameters to a safetensors file under their names, for anyone's reader; whole, or as it was.
+
+    Returns the SHA-256 of names, dtypes, shapes and values, which the file's metadata hold too.
+    """
     with _extra():
         from safetensors.numpy import save
-    write_whole(Path(path), save({name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}))
+    arrays = {name: np.ascontiguousarray(leaf).reshape(leaf.shape) for name, leaf in named_leaves(params).items()}
+    digest = _digest(arrays)
+    write_whole(Path(path), save(arrays, {DIGEST: digest}))
+    return digest
 
 
-def load_weights(path: PathLike, like: Params) -> Params:
+def load_weights(path: PathLike, like: Params, digest: str | None = None) -> Params:
     """The parameters of a safetensors file, in the tree of ``like`` (arrays, or shapes from ``jax.eval_shape``).
 
-    Raises CheckpointError if it is no such file, and for the first leaf whose name, shape or dtype differs.
+    Raises CheckpointError if it is no such file, and for the first leaf whose name, shape or dtype differs; also if
+    its values are not those that were saved, or, with ``digest``, not those that ``save_weights`` returned that for.
     """
     with _extra():
         from safetensors import SafetensorError, safe_open
     wanted = named_leaves(like)
     try:
-        with safe_open(path, framework="numpy") as file:
-            names = set(file.keys())
-            for name, leaf in wanted.items():
-                if name not in names:
-                    raise CheckpointError(f"{path}: there is no {name}; expected {leaf.dtype} {leaf.shape}")
-                found = file.get_slice(name)
-                if tuple(found.get_shape()) != leaf.shape:
-                    shape = tuple(found.get_shape())
-                    raise CheckpointError(f"{path}: {name} has shape {shape}; expected {leaf.shape}")
-            if extra := sorted(names - wanted.keys()):
-                raise CheckpointError(f"{path}: {extra[0]} is not expected: the network has no such parameter")
-            arrays = {name: file.get_tensor(name) for name in wanted}
+        with safe_open(path, framework="numpy") as file:  # it checks the header: no two arrays overlap or end outside
+            metadata, slices = file.metadata() or {}, {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: (DTYPES.get(s.get_dtype(), "unknown"), tuple(s.get_shape())) for name, s in slices.items()}
+        for name, leaf in wanted.items():
+            if name not in found:
+                raise CheckpointError(f"{path}: there is no {name}; expected {leaf.dtype} {leaf.shape}")
+            dtype, shape = found[name]
+            if shape != leaf.shape:
+                raise CheckpointError(f"{path}: {name} has shape {shape}; expected {leaf.shape}")
+            if dtype != leaf.dtype:
+                raise CheckpointError(f"{path}: {name} has dtype {dtype}; expected {leaf.dtype}")
+        if extra := sorted(found.keys() - wanted.keys()):
+            raise CheckpointError(f"{path}: {extra[0]!r:.80} is not expected: the network has no such parameter")
+        with open(path, "rb") as content:  # safetensors' own reader for NumPy knows no bfloat16
+            length = int.from_bytes(content.read(8), "little")
+            header = json.loads(content.read(length))
+            arrays = {}
+            for name in wanted:
+                start, end = header[name]["data_offsets"]
+                content.seek(8 + length + start)
+                arrays[name] = np.frombuffer(content.read(end - start), found[name][0]).reshape(found[name][1])
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-    for name, leaf in wanted.items():
-        if arrays[name].dtype != leaf.dtype:
-            raise CheckpointError(f"{path}: {name} has dtype {arrays[name].dtype}; expected {leaf.dtype}")
+        said = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path} cannot be read as safetensors: {said}") from error
+    if metadata and "format" not in metadata and DIGEST not in metadata:  # others' files have a format, or nothing
+        raise CheckpointError(f"{path}: its metadata are damaged; expected {DIGEST}")
+    actual = _digest(arrays)
+    if {actual} != {actual, metadata.get(DIGEST, actual), digest or actual}:
+        raise CheckpointError(f"{path}: these are not the values that were saved; their SHA-256 differs")
     return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(arrays[name]) for name in wanted])
+
+
+def _digest(arrays: Mapping[str, np.ndarray], of: str = "") -> str:
+    """The SHA-256 of arrays, with their names, dtypes and shapes, and of a text."""
+    sha = hashlib.sha256(of.encode())
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return sha.hexdigest()

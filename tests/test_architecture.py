@@ -10,15 +10,15 @@ ROOT = Path(__file__).parent.parent
 # Every package from the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = {
     "": "types progress checkpoint data initializers ops layers schedules optimizers training models gradcheck "
-    "__main__",
-    "data": "idx sets text",
+    "command __main__",
+    "data": "idx arrays sets tables text",
     "ops": "linear shapes activations dropout normalization embedding rotary attention windows convolution pooling "
     "recurrent penalties losses",
     "ops/losses": "reduction regression cross_entropy margins weighting",
     "layers": "lifting linear shapes activations dropout normalization embedding convolution pooling recurrent "
     "attention combinators summary",
     "training": "calibration step epochs fit",
-    "models": "mlp cnn gpt sampling",
+    "models": "mlp cnn gpt registry saved sampling",
     "gradcheck": "tolerances engine mistakes report trial judge diagnose check command",
     "gradcheck/engine": "leaves packing jaxprs inspection widening compiling",
     "gradcheck/trial": "subject settings specs draws variants",
@@ -26,6 +26,7 @@ FLOORS = {
     "gradcheck/diagnose": "evidence graph slips axes patterns paths fits attribution diagnose",
     "gradcheck/diagnose/slips": "slip slopes operands exchanged",
     "gradcheck/command": "discovery cli",
+    "command": "common predict sample info export",
 }
 
 

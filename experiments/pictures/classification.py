@@ -26,7 +26,7 @@ def draw(path: Path, name: str, history: list[dict[str, float]], dataset: Datase
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.6, 1])
     curves, matrix = upper.subfigures(1, 2, width_ratios=[1.1, 1])
     draw_curves(curves, history)
-    _confusion(matrix, class_names(name), dataset.y_test, probabilities.argmax(axis=1))
+    draw_confusion(matrix, class_names(name), dataset.y_test, probabilities.argmax(axis=1))
     draw_mistakes(lower, class_names(name), dataset, probabilities)
     accuracy = history[-1]["validation_accuracy"]
     figure.suptitle(f"{name}: test accuracy {accuracy:.2%} after {len(history)} epochs", fontsize=15)
@@ -49,7 +49,7 @@ def draw_curves(figure: Any, history: list[dict[str, float]]) -> None:
     figure.axes[0].set_yscale("log")
 
 
-def _confusion(figure: Any, names: list[str], labels: np.ndarray, predicted: np.ndarray) -> None:
+def draw_confusion(figure: Any, names: list[str], labels: np.ndarray, predicted: np.ndarray) -> None:
     axes = figure.subplots()
     counts = confusion_matrix(labels, predicted, labels=range(len(names)))
     wrong = counts * (1 - np.eye(len(names), dtype=int))
@@ -58,7 +58,7 @@ def _confusion(figure: Any, names: list[str], labels: np.ndarray, predicted: np.
         if counts[i, j]:
             dark = wrong[i, j] > 0.6 * wrong.max()
             axes.text(j, i, counts[i, j], ha="center", va="center", color="white" if dark else "black", fontsize=9)
-    axes.set_xticks(range(len(names)), names, rotation=45 if len(names[0]) > 1 else 0)
+    axes.set_xticks(range(len(names)), names, rotation=45 if max(map(len, names)) > 1 else 0)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted", ylabel="true", title="confusion matrix of the test set; mistakes are red")
 

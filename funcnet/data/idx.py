@@ -53,16 +53,16 @@ def read_hashed(path: PathLike, at_most: float = math.inf) -> tuple[np.ndarray, 
     """
     with open(path, "rb") as file:
         read = _inflating(file) if file.peek(2)[:2] == b"\x1f\x8b" else file.read
-        magic = _take(read, 4)
+        magic = take(read, 4)
         dtype, rank = _checked(magic)
-        header = magic + _take(read, 4 * rank)
+        header = magic + take(read, 4 * rank)
         if len(header) < 4 + 4 * rank:
             raise ValueError(f"truncated: ends in its header, after {len(header)} of {4 + 4 * rank} bytes")
         shape = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
         size = math.prod(shape) * dtype.itemsize
         if size > at_most:
             raise ValueError(f"claims {size} bytes for shape {shape}; expected no more than {at_most}")
-        data = _take(read, size + 1)  # one byte past the end also makes gzip check its sum
+        data = take(read, size + 1)  # one byte past the end also makes gzip check its sum
     if len(data) != size:
         wrong = f"truncated: holds {len(data)}" if len(data) < size else "oversized: holds more"
         raise ValueError(f"{wrong} bytes of data; expected {size} for {dtype.name} of shape {shape}")
@@ -83,7 +83,7 @@ def _checked(magic: bytes) -> tuple[np.dtype[Any], int]:
     return np.dtype(IDX_TYPES[code]), rank
 
 
-def _take(read: Callable[[int], bytes], size: int) -> bytes:
+def take(read: Callable[[int], bytes], size: int) -> bytes:
     """``size`` bytes, or fewer if the file ends."""
     taken = bytearray()
     while len(taken) < size and (chunk := read(min(CHUNK, size - len(taken)))):

@@ -63,6 +63,11 @@ def names(path: PathLike | None = None, seed: int = 0) -> Text:
     return _split([name + b"\n" for name in sorted(found)], seed)
 
 
+def printable(content: bytes) -> str:
+    """As text, with a dot for what would move a terminal's cursor."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "·" for c in content.decode("utf-8", "replace"))
+
+
 def _sources() -> list[Path]:
     library = Path(sysconfig.get_path("stdlib"))
     found = sorted(

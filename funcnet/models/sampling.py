@@ -113,6 +113,21 @@ def generate(
     return _generate(config, count, top_k, temperature == 0, params, prompt, key, temperature or 1.0)
 
 
+def generate_bytes(config: GPTConfig, params: Params, prompt: bytes, length: int, key, **settings: Any) -> bytes:
+    """``length`` bytes after the prompt, of a GPT on bytes; once the context is full, they continue its second half.
+
+    ``settings`` and errors are those of ``generate``.
+    """
+    written = prompt
+    while len(written) < len(prompt) + length:
+        seen = np.frombuffer(written[-(config.context // 2) :], np.uint8)[None].astype(np.int32)
+        key, own = jax.random.split(key)
+        count = min(config.context - seen.shape[1], length)
+        more = generate(config, params, jnp.asarray(seen), count, own, **settings)
+        written += np.asarray(more, np.uint8).tobytes()
+    return written[: len(prompt) + length]
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _generate(config, count, top_k, greedy, params, prompt, key, temperature):
     batch, given = prompt.shape

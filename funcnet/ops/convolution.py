@@ -46,7 +46,7 @@ def conv2d(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair = 1, grou
         windows = spans("conv2d", x.shape[1:3], w.shape[:2], moves)
         u, w_rows = _cut(x, windows, groups), _kernel_rows(w, groups)
         y = _sum(_product("gmk,gko->gmo", u_r, w_r) for u_r, w_r in zip(u, w_rows, strict=True))
-        return _with_bias(_image(y, windows, len(x)), b).astype(x.dtype), (x, w, _empty(b))
+        return _with_bias(_image(y, windows, x.shape[0]), b).astype(x.dtype), (x, w, _empty(b))
 
     def bwd(residuals: Residuals, dy: Outputs) -> tuple[Images, Kernel, Bias]:
         """dx[n,h,v,i] = Σ dy[n,p,q,o] w[r,s,i,o] over the p, q, r, s for which the forward reads x at (h, v), and o;

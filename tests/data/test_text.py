@@ -77,3 +77,7 @@ def test_a_python_without_sources_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(text.sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(DataError, match="no sources of the standard library; give a file of your own"):
         text.standard_library()
+
+
+def test_what_would_move_the_cursor_is_a_dot():
+    assert text.printable("a\tb\n\x1b[2J\x00é".encode()) == "a\tb\n·[2J·é"
