@@ -175,7 +175,7 @@ def train(config: Config, seed: int, net, data: text.Text, steps: int, out: Path
     init_key, order_key = jax.random.split(jax.random.key(seed))
     params = jax.jit(lambda key: net.init(key, (T,))[0])(init_key)
     state = training.init_state(params, optimizer, order_key)
-    step, watched = (training.train_step(net, LOSS, optimizer, aux=aux) for aux in (None, training.loss_and_gradient))
+    step = training.train_step(net, LOSS, optimizer, aux=None)
     strides = steps // STRIDE
     shown = set(np.linspace(0, strides, min(strides, 20) + 1).astype(int).tolist())
     with saving(rundir.checkpoints(out, f"seed_{seed}"), {}) as saved:
@@ -183,7 +183,7 @@ def train(config: Config, seed: int, net, data: text.Text, steps: int, out: Path
             state, (curve, spent) = found
         else:
             curve, spent = [(0, bits_per_byte(net, state.params, judged))], (0.0, 0.0)
-        trained = training.train_epochs(step, state, pairs, B, every=STRIDE, watched=watched)
+        trained = training.train_epochs(step, state, pairs, B, every=STRIDE)
         done = int(state.step) // STRIDE
         with step_progress(f"{STRIDE} steps", strides, lines=20, done=done) as report:
             for n in range(done + 1, strides + 1):

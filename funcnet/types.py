@@ -12,6 +12,7 @@ Every array starts with a batch axis; the shapes that ``Layer.init`` takes and r
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
@@ -64,13 +65,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def memoized(factory: F) -> F:
-    """Equal arguments return the same object, so that jit, which compares functions by identity, compiles it once."""
-    cached = functools.lru_cache(maxsize=256, typed=True)(factory)
+    """Equal arguments return the same object, as jit compares functions by identity and should compile them once."""
+    cached, signature = functools.lru_cache(maxsize=256, typed=True)(factory), inspect.signature(factory)
 
     @functools.wraps(factory)
     def make(*args, **settings):
+        bound = signature.bind(*args, **settings)
+        bound.apply_defaults()
         try:
-            return cached(*args, **settings)
+            return cached(*bound.args, **bound.kwargs)
         except TypeError:  # an argument is not hashable
             return factory(*args, **settings)
 

@@ -1,4 +1,4 @@
-"""Activations, softmax and gated units. Each docstring is the rule's own; the formulas are in ``funcnet.ops``."""
+"""Activations, softmax and gated units; the derivations are in ``funcnet.ops``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def gated(rule: Rule, name: str) -> Layer:
     return Layer(init, fwd, bwd, name)
 
 
-glu = factory(ops.glu, "glu", gated)
-reglu = factory(ops.reglu, "reglu", gated)
-geglu = factory(ops.geglu, "geglu", gated)
-swiglu = factory(ops.swiglu, "swiglu", gated)
+HALVES = " for x = (a, g), the two halves of the last axis: (*S, 2H) to (*S, H). Raises ShapeError."
+glu = factory(ops.glu, "glu", gated, "y = a ∘ σ(g)" + HALVES)
+reglu = factory(ops.reglu, "reglu", gated, "y = a ∘ max(g, 0)" + HALVES)
+geglu = factory(ops.geglu, "geglu", gated, "y = a ∘ gelu(g)" + HALVES)
+swiglu = factory(ops.swiglu, "swiglu", gated, "y = a ∘ silu(g)" + HALVES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -81,13 +81,6 @@ def residual(layer: Layer) -> Layer:
     return Layer(init, fwd, bwd, "residual", (layer,), residual)
 
 
-class Branches(NamedTuple):
-    """The residuals of each branch, and an array of no elements that carries the width of its output, and no bytes."""
-
-    branches: Any
-    empties: tuple
-
-
 def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum", **named: Layer) -> Layer:
     """y = Σ_i f_i(x), or their concatenation along the last axis.
 
@@ -125,17 +118,18 @@ def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum", **nam
             ys.append(y)
             residuals.append(r)
         y = functools.reduce(jnp.add, ys) if merge == "sum" else jnp.concatenate(ys, axis=-1)
-        return y, Branches(pack(residuals), tuple(y[:0] for y in ys))
+        return y, (pack(residuals), [y[:0] for y in ys])  # arrays of no elements carry the widths, and no bytes
 
     def bwd(residuals, dy):
+        residuals, empties = residuals
         if merge == "sum":
             dys = [dy] * len(parts)
         else:
-            widths = [empty.shape[-1] for empty in residuals.empties]
+            widths = [empty.shape[-1] for empty in empties]
             dys = jnp.split(dy, np.cumsum(widths)[:-1], axis=-1)
         dparams, dxs = [], []
         for (label, layer), branch_dy in zip(parts.items(), dys, strict=True):
-            layer_dparams, dx = layer.bwd(residuals.branches[label], branch_dy)
+            layer_dparams, dx = layer.bwd(residuals[label], branch_dy)
             dparams.append(layer_dparams)
             dxs.append(_differentiable(dx, name, label, layer))
         return pack(dparams), functools.reduce(jnp.add, dxs)

@@ -27,14 +27,16 @@ def lift(rule: Rule, name: str) -> Layer:
     return Layer(init, fwd, bwd, name)
 
 
-def factory(rule: Rule, name: str, make: Callable[[Rule, str], Layer] = lift) -> Callable[[], Layer]:
-    """The layer factory ``name()`` of a rule without settings, with the rule's docstring."""
+def factory(
+    rule: Rule, name: str, make: Callable[[Rule, str], Layer] = lift, doc: str | None = None
+) -> Callable[[], Layer]:
+    """The layer factory ``name()`` of a rule without settings; its docstring is ``doc``, or else the rule's."""
 
     def layer() -> Layer:
         return make(rule, name)
 
     layer.__name__ = layer.__qualname__ = name
-    layer.__doc__ = rule.fwd.__doc__
+    layer.__doc__, layer.__module__ = doc or rule.fwd.__doc__, "funcnet.layers"
     return layer
 
 

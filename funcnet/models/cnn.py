@@ -31,9 +31,9 @@ def lenet(
 ) -> Layer:
     """For each of ``channels`` conv2d, max_pool, relu; for each of ``hidden`` dense, relu, dropout; dense to logits.
 
-    As it stands LeNet-5 (LeCun, Bottou, Bengio & Haffner 1998, section II.B), with what has become usual since: relu,
-    maxima, and each map sees all of those before it. relu stands after the maximum, which it commutes with: it has a
-    quarter of the work there. Without dropout the dropout layers are left out.
+    The defaults give LeNet-5 (LeCun, Bottou, Bengio & Haffner 1998, section II.B) with today's usual changes: relu, max
+    pooling, full connections between maps. relu stands after the maximum, which it commutes with, as there it has a
+    quarter of the work. At rate 0 there are no dropout layers.
     """
     layers: list[Layer] = []
     for features in channels:
@@ -63,7 +63,7 @@ def resnet(classes: int = 10, *, stages: Sequence[int] = (16, 32, 64), blocks: i
 
 
 def _block(before: int, features: int, stride: int) -> Layer:
-    """x + f(x); where f changes the shape a 1x1 convolution of x stands for x: the paper's option B."""
+    """x + f(x). If f changes the shape, a 1x1 convolution of x replaces x: the paper's option B."""
     f = serial(*_normalised(features, 3, stride), relu(), *_normalised(features, 3, 1))
     return residual(f) if before == features else parallel(serial(*_normalised(features, 1, stride)), f)
 

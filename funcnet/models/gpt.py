@@ -22,7 +22,7 @@ from ..types import Layer, ShapeError
 
 
 class GPTConfig(NamedTuple):
-    """The sizes of a GPT; those it starts with are GPT-2's smallest, of 124 million parameters."""
+    """The sizes of a GPT; the defaults are the smallest GPT-2, of 124 million parameters."""
 
     vocabulary: int = 50257
     context: int = 1024
@@ -59,7 +59,7 @@ def feed_forward(config: GPTConfig) -> Layer:
 
 
 def _inits(config: GPTConfig) -> tuple[initializers.Initializer, initializers.Initializer]:
-    """For weights, and for those that end a branch: 2 ``depth`` branches are summed."""
+    """Initializers for weights, and for the last weights of each branch, as 2 ``depth`` branches are summed."""
     return initializers.normal(0.02), initializers.normal(0.02 / math.sqrt(2 * config.depth))
 
 

@@ -28,7 +28,7 @@ def check_tokens(tokens: Any, vocabulary: int) -> None:
 
 
 class Cache(NamedTuple):
-    """The keys and values of all blocks, for every token so far; zeros stand where none is yet."""
+    """The keys and values of all blocks, for every token so far; entries not yet written are zero."""
 
     k: Float[Array, "depth B K L E"]
     v: Float[Array, "depth B K L E"]
@@ -48,10 +48,11 @@ def cached_logits(
     start: int | Int[Array, ""],
     last: bool = False,
 ) -> tuple[Float[Array, "B T V"], Cache]:
-    """The logits of the T tokens that stand at ``start`` and after; what came before is in the cache, as they then are.
+    """The logits of T tokens, the first at position ``start``, and the cache with these tokens added.
 
-    Equal to what ``gpt`` gives for all tokens at once, at the cost of T. With ``last`` it is the logits of the last
-    alone, (B, 1, V). Past the cache's end they are NaN, as no value can raise under jit.
+    Earlier tokens are read from the cache, so the cost is that of T tokens; the logits equal those of ``gpt`` on all
+    tokens at once. ``last`` returns only the last token's, (B, 1, V). Past the end of the cache they are NaN, as no
+    value can raise under jit.
     """
     norm, mlp = layer_norm(), feed_forward(config)
     heads, key_heads = config.heads, config.key_heads or config.heads
@@ -95,8 +96,8 @@ def generate(
 ) -> Int[Array, "B count"]:
     """``count`` tokens that follow each row of ``prompt``, drawn from softmax(logits / ``temperature``).
 
-    Of ``top_k`` the k likeliest alone are drawn; at temperature 0 it is the likeliest. Compiled once for a length of
-    prompt. Raises ValueError for tokens out of range, none to begin with, or more than the context in all.
+    With ``top_k``, draws only among the k likeliest; temperature 0 takes the likeliest. Compiles once per prompt
+    length. Raises ValueError for tokens out of range, an empty prompt, or more tokens in all than the context.
     """
     check_tokens(prompt, config.vocabulary)
     prompt = jnp.asarray(prompt, jnp.int32)  # a byte would hold no token above 255

@@ -19,7 +19,8 @@ Elements = Float[Array, "*B"]
 
 
 def elementwise(phi: Callable[[Elements], Elements], slope: Callable[[Elements], Elements]) -> Rule:
-    """y = φ(x),  dx = dy · φ′(x), from φ and its ``slope`` φ′. The rule takes the name and the docstring of ``phi``.
+    """y = φ(x),  dx = dy · φ′(x), from φ and its ``slope`` φ′. The rule takes the name and the docstring of ``phi``,
+    and its annotation: with ``x: Float[Array, "*B"]`` the checker draws inputs by itself.
 
     Saves x alone. The slope is a function of x, not of y: once y has rounded to its limit, only x has the digits.
     """

@@ -8,7 +8,6 @@ from .step import (
     TrainState,
     gradient_step,
     init_state,
-    loss_and_gradient,
     loss_only,
     train_step,
     value_and_grad,
@@ -16,6 +15,6 @@ from .step import (
 
 __all__ = [
     "Fit", "NonFiniteError", "Step", "TrainState", "accuracy", "calibrate", "epoch_order", "evaluate", "fit",
-    "gradient_step", "init_state", "loss_and_gradient", "loss_only", "train_epoch", "train_epochs", "train_step",
+    "gradient_step", "init_state", "loss_only", "train_epoch", "train_epochs", "train_step",
     "value_and_grad",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What batch normalisation uses in inference: the statistics of the population, from batches of it."""
+"""Estimates the population statistics that batch normalisation uses in inference."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..types import Layer, Params
 
 
 def calibrate(net: Layer, params: Params, batches, key) -> Params:
-    """``params`` with every ``Population`` in them the mean of what the batches say of it.
+    """``params`` with every ``Population`` replaced by its mean over the batches, and everything else as it is.
 
-    Ioffe & Szegedy (2015), algorithm 2: E[x] = E_B[μ_B], Var[x] = E_B[σ_B² m/(m − 1)], with all else in ``params`` as
-    it is. ``batches`` are inputs with axes (batches, examples, ...), drawn at random: statistics of examples that come
-    sorted are wrong. The forward runs in training, since what one layer normalises depends on those below it; so where
-    the net drops out, give the same net made at dropout rate 0, which has the same parameters.
+    E[x] = E_B[μ_B],  Var[x] = E_B[σ_B² m/(m − 1)] (Ioffe & Szegedy 2015, algorithm 2). ``batches`` are inputs with axes
+    (batches, examples, ...), drawn at random: sorted examples give wrong statistics. The forward runs in training, as
+    the input of one layer depends on those below it. If the net has dropout, pass the same net built with rate 0, whose
+    parameters are the same.
 
-    The populations in the residuals are in the order of those in ``params``, as parts are in every combinator.
-    Raises ValueError where a batch is a single example: it has no variance.
+    It relies on every combinator to hold residuals in the order of its params. Raises ValueError if a batch is a single
+    example, which has no variance.
     """
     if not has_population(params):
         return params

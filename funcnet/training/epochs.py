@@ -31,7 +31,7 @@ def train_epoch(step: Step):
     """``(state, data, order) -> (state, auxes)``: ``step`` on the batch of every row of ``order``, in one scan.
 
     ``order`` (steps, batch) holds indices of examples; the auxes of all steps are stacked on a new first axis. It is
-    pure, to be jitted; XLA leaves out whatever the caller drops, the loss for example.
+    pure: jit it. XLA does not compute an aux that the caller drops, the loss for example.
     """
 
     def epoch(state: TrainState, data: Data, order: Int[Array, "steps *batch"]) -> tuple[TrainState, Any]:
@@ -48,11 +48,16 @@ def epoch_order(key, epoch: int, examples: int, batch_size: int) -> np.ndarray:
 
     Examples that do not fill a batch wait for another epoch. Raises ValueError if not one batch can be filled.
     """
+    steps = steps_of(examples, batch_size)
+    rng = np.random.default_rng([*np.asarray(jax.random.key_data(key)).ravel().tolist(), epoch])
+    return rng.permutation(examples).astype(np.int32)[: steps * batch_size].reshape(steps, batch_size)
+
+
+def steps_of(examples: int, batch_size: int) -> int:
+    """The steps of an epoch. Raises ValueError if not one batch can be filled."""
     if not 1 <= batch_size <= examples:
         raise ValueError(f"batch_size lies between 1 and the {examples} training examples; got {batch_size}")
-    rng = np.random.default_rng([*np.asarray(jax.random.key_data(key)).ravel().tolist(), epoch])
-    steps = examples // batch_size
-    return rng.permutation(examples).astype(np.int32)[: steps * batch_size].reshape(steps, batch_size)
+    return examples // batch_size
 
 
 def train_epochs(
@@ -63,7 +68,6 @@ def train_epochs(
     *,
     epochs: int | None = None,
     every: int | None = None,
-    watched: Step | None = None,
 ) -> Iterator[tuple[TrainState, Any]]:
     """Trains, and yields (state, auxes) after each epoch: the auxes of its steps, stacked on a new first axis.
 
@@ -75,24 +79,26 @@ def train_epochs(
     It begins where ``state.step`` says, in the middle of an epoch too: a run that goes on from a state that was yielded
     ends with parameters equal to the bit. An iterator has to begin there itself. Yielded states stay valid.
 
-    Raises NonFiniteError, with the step and the leaf, if a parameter becomes NaN or infinite. To say whether gradient
-    or update went first, it needs ``watched``: the same step with ``aux=loss_and_gradient``. Raises ShapeError for
-    arrays whose first axes differ, and ValueError if no batch can be filled or a step does not count.
+    Raises NonFiniteError, with the step and the leaf, if a parameter becomes NaN or infinite; of a ``train_step`` or
+    ``gradient_step`` it says whether gradient or update went first. Raises ShapeError for arrays whose first axes
+    differ, TypeError for arrays without a batch_size, ValueError if no batch can be filled or a step does not count.
     """
-    every = require_positive("every", every)
+    for name, value in (("epochs", epochs), ("every", every)):
+        require_positive(name, value)
     if batch_size is None:
+        if not isinstance(data, Iterator):
+            raise TypeError(f"give a batch_size for arrays, or an iterator of batches; got a {type(data).__name__}")
         if epochs is not None:
             raise ValueError("epochs are counted on arrays, with a batch_size; an iterator of batches ends by itself")
-        stretches = _of_iterator(iter(data), every or 1)
+        stretches = _of_iterator(data, every or 1)
     else:
-        data = jax.tree.map(jnp.asarray, data)
-        stretches = _of_arrays(data, batch_size, state, epochs, every)
+        stretches = _of_arrays(jax.tree.map(jnp.asarray, data), batch_size, state, epochs, every)
     for batches, order in stretches:
         before, number = state, int(state.step)
         with jax.debug_nans(False):  # it would run the epoch again on arrays that were donated, and name no step
-            state, auxes, finite = _run(step, jax.tree.map(jnp.copy, state), batches, order)
-            if not finite:
-                raise _first_non_finite(watched or step, before, batches, order)
+            state, auxes, all_finite = _run(step, jax.tree.map(jnp.copy, state), batches, order)
+            if not all_finite:
+                raise _first_non_finite(step, before, batches, order)
         if int(state.step) != number + len(order):
             raise ValueError(f"a step adds 1 to state.step; {len(order)} steps went from {number} to {int(state.step)}")
         yield state, auxes
@@ -101,7 +107,7 @@ def train_epochs(
 def _of_arrays(data: Data, batch_size: int, state: TrainState, epochs: int | None, every: int | None):
     """(data, rows) of each stretch from ``state.step`` on: up to the next multiple of ``every``, or the epoch's end."""
     examples = examples_of(data)
-    steps = len(epoch_order(state.key, 0, examples, batch_size))
+    steps = steps_of(examples, batch_size)
     start, end = int(state.step), None if epochs is None else epochs * steps
     while end is None or start < end:
         stop = (start // (every or steps) + 1) * (every or steps)
@@ -115,6 +121,9 @@ def _of_arrays(data: Data, batch_size: int, state: TrainState, epochs: int | Non
 def _of_iterator(batches: Iterator[Any], every: int):
     """``every`` batches at a time, stacked, so that they are trained on in one call; the last may be fewer."""
     while stretch := list(itertools.islice(batches, every)):
+        shapes = [jax.tree.map(np.shape, batch) for batch in stretch]
+        if any(shape != shapes[0] for shape in shapes):
+            raise ShapeError(f"every={every} trains on batches of one shape in one call; got {shapes}")
         yield jax.tree.map(lambda *leaves: jnp.stack(leaves), *stretch), np.arange(len(stretch), dtype=np.int32)
 
 
@@ -126,11 +135,10 @@ def _epoch(step, state, data, order) -> tuple[TrainState, Any, Bool[Array, ""]]:
 _run = jax.jit(_epoch, static_argnums=0, donate_argnums=1)  # the step is compared by identity: see train_step
 
 
-def require_positive(name: str, value: int | None) -> int | None:
-    """The value itself. Raises ValueError unless it is None or at least 1."""
+def require_positive(name: str, value: int | None) -> None:
+    """Raises ValueError unless the value is None or at least 1."""
     if value is not None and value < 1:
-        raise ValueError(f"{name} is at least 1; got {value}")
-    return value
+        raise ValueError(f"{name} must be at least 1; got {value}")
 
 
 def examples_of(data: Data) -> int:
@@ -138,7 +146,7 @@ def examples_of(data: Data) -> int:
     shapes = [leaf.shape for leaf in jax.tree.leaves(data)]
     sizes = {shape[0] if shape else 0 for shape in shapes}
     if len(sizes) != 1 or 0 in sizes:
-        raise ShapeError(f"inputs and targets want one first axis, the examples; got shapes {shapes}")
+        raise ShapeError(f"inputs and targets need one first axis, the examples; got shapes {shapes}")
     return sizes.pop()
 
 
@@ -149,9 +157,10 @@ def finite(tree):
 
 @jax.jit(static_argnums=0)
 def _examined(step, state, batch):
-    state, aux = step(state, batch)
-    trees = aux if isinstance(aux, dict) else {}
-    return state, trees.get("loss"), {name: finite(tree) for name, tree in {**trees, "update": state.params}.items()}
+    """The next state, the loss if it is known, and for each parameter whether gradient and update are finite."""
+    loss, grads = step.gradient(state, batch) if hasattr(step, "gradient") else (None, None)
+    state, _ = step(state, batch)
+    return state, loss, {"gradient": finite(grads), "update": finite(state.params)}
 
 
 def _first_non_finite(step: Step, state: TrainState, data: Data, order: np.ndarray) -> NonFiniteError:
@@ -159,20 +168,24 @@ def _first_non_finite(step: Step, state: TrainState, data: Data, order: np.ndarr
     for rows in order:
         number = int(state.step)
         state, loss, trees = _examined(step, state, jax.tree.map(lambda a, rows=rows: a[rows], data))
-        bad = [(name, path) for name, tree in trees.items() if name != "loss" for path in _not_fine(tree)]
+        bad = [
+            (what, "params" + jax.tree_util.keystr(path))
+            for what, tree in trees.items()
+            for path, fine in jax.tree_util.tree_leaves_with_path(tree)
+            if not fine
+        ]
         if bad:
-            name, leaf = bad[0][0], "params" + bad[0][1]
+            what, leaf = bad[0]
+            place = leaf if loss is None else f"the {what} of {leaf}"
             value = "" if loss is None else f", the loss is {float(loss)}"
             return NonFiniteError(
-                f"step {number}: the {name} of {leaf} is not finite{value}; try a smaller learning rate or "
-                f"clip_by_global_norm; look for NaN, labels of no class or tokens out of range in the data",
+                f"step {number}: {place} is not finite{value}; try a smaller learning rate or clip_by_global_norm; "
+                f"look for NaN, labels of no class or tokens out of range in the data",
                 number,
                 leaf,
             )
     return NonFiniteError(
-        "an epoch left parameters that are not finite; step by step it did not: is it pure?", None, None
+        "parameters became non-finite in the compiled epoch, but not when its steps were replayed; is the step pure?",
+        None,
+        None,
     )
-
-
-def _not_fine(tree) -> list[str]:
-    return [jax.tree_util.keystr(path) for path, fine in jax.tree_util.tree_leaves_with_path(tree) if not fine]

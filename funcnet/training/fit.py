@@ -16,7 +16,7 @@ from ..progress import epoch_progress
 from ..types import Layer, Optimizer, Params, Rule, ShapeError
 from .calibration import calibrate, has_population
 from .epochs import Data, epoch_order, examples_of, require_positive, train_epochs
-from .step import TrainState, init_state, loss_and_gradient, scalar, train_step
+from .step import TrainState, init_state, scalar, train_step
 
 Metric = Callable[[Any, Any], Float[Array, ""]]
 """A mean over examples: (predictions, targets) -> scalar."""
@@ -95,7 +95,7 @@ def fit(
     """Trains, an epoch in one call to the device, and evaluates after each, in inference.
 
     Before it evaluates, it calibrates batch normalisation on batches of the epoch just done, with dropout if the net
-    has any: if a ``dropout`` stands below a ``batch_norm``, ``calibrate`` the result once more, as said there.
+    has any: if a ``dropout`` stands below a ``batch_norm``, calibrate the result again; see ``calibrate``.
 
     A row of ``history`` has ``epoch``, ``seconds`` (of training alone), ``train_loss`` and ``train_NAME`` for each
     metric, on as many of the first training examples as there are for validation (else 10,000), and, if there is
@@ -109,14 +109,15 @@ def fit(
     the first epoch that leaves a parameter NaN or infinite; it names the step and the leaf. Raises CheckpointError if
     ``checkpoints`` holds a run with other settings, naming the first that differs.
     """
-    if require_positive("patience", patience) and validation is None:
+    for name, value in (("epochs", epochs), ("patience", patience)):
+        require_positive(name, value)
+    if patience and validation is None:
         raise ValueError("patience watches the validation loss: give validation data too")
-    require_positive("epochs", epochs)
     train, validation = jax.tree.map(jnp.asarray, (train, validation))
     examples = examples_of(train)
     sample = jax.tree.map(lambda a: a[: 10_000 if validation is None else examples_of(validation)], train)
     scored = {"train": sample} if validation is None else {"train": sample, "validation": validation}
-    step, watched = (train_step(net, loss, optimizer, penalty, aux) for aux in (None, loss_and_gradient))
+    step = train_step(net, loss, optimizer, penalty, aux=None)
     state, history = init_state(params, optimizer, key), list[dict[str, float]]()
     best = () if patience is None else state.params
     settings = {
@@ -130,12 +131,11 @@ def fit(
     with saving(checkpoints, settings) as saved:
         if found := saved.restore((state, best)):
             (state, best), history = found
-        trained = train_epochs(step, state, train, batch_size, epochs=epochs, watched=watched)
         with epoch_progress(epochs, progress, len(history)) as report:
             saved_at = time.perf_counter()
             while not _ended(history, epochs, patience):
                 start, epoch = time.perf_counter(), len(history)
-                state, _ = next(trained)
+                state, _ = next(train_epochs(step, state, train, batch_size))  # from the calibrated state
                 row = {"epoch": epoch + 1, "seconds": time.perf_counter() - start}
                 state = _with_populations(net, state, train[0], epoch, batch_size)
                 for split, data in scored.items():

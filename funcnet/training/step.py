@@ -6,7 +6,6 @@ part. Any other function of that form trains as well.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..optimizers import apply_updates
-from ..types import Layer, Optimizer, Params, Rule, ShapeError
+from ..types import Layer, Optimizer, Params, Rule, ShapeError, memoized
 
 Batch = Any
 """A pytree of arrays whose first axis counts the examples; of ``train_step`` it is (x, targets)."""
@@ -82,28 +81,28 @@ def loss_only(loss, grads):
     return loss
 
 
-def loss_and_gradient(loss, grads):
-    """An aux to look into a run with: see ``train_epochs``."""
-    return {"loss": loss, "gradient": grads}
-
-
 def gradient_step(gradient, optimizer: Optimizer, aux: Aux | None = loss_only) -> Step:
     """``(state, (x, targets)) -> (state, aux(loss, grads))``, where ``gradient`` is, or wraps, a ``value_and_grad``.
 
-    (value, g) = gradient(params, x, targets, key),  params ← params + optimizer(g).
+    (loss, g) = gradient(params, x, targets, key),  params ← params + optimizer(g). The step carries its own gradient as
+    ``step.gradient(state, batch)``, with which ``train_epochs`` explains a NaN.
     """
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+    def own_gradient(state: TrainState, batch: Batch) -> tuple[Float[Array, ""], Params]:
         x, targets = batch
-        value, grads = gradient(state.params, x, targets, jax.random.fold_in(state.key, state.step))
+        return gradient(state.params, x, targets, jax.random.fold_in(state.key, state.step))
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+        loss, grads = own_gradient(state, batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = apply_updates(state.params, updates)
-        return TrainState(params, opt_state, state.step + 1, state.key), aux and aux(value, grads)
+        return TrainState(params, opt_state, state.step + 1, state.key), aux and aux(loss, grads)
 
+    step.gradient = own_gradient  # type: ignore[attr-defined]
     return step
 
 
-@functools.lru_cache(maxsize=256)
+@memoized
 def train_step(
     net: Layer, loss: Rule, optimizer: Optimizer, penalty: Rule | None = None, aux: Aux | None = loss_only
 ) -> Step:

@@ -130,26 +130,26 @@ def test_an_iterator_of_the_same_batches_is_the_same_run(whole, every):
 
 
 def test_equal_losses_and_penalties_are_compiled_once():
-    def run():
-        loss, penalty = ops.sparse_softmax_cross_entropy(label_smoothing=0.1), ops.l2(0.25)
-        step = train_step(DROPPING, loss, ADAM, penalty)
-        next(train_epochs(step, first_state(), (X, LABELS), 7))
+    def run(loss, penalty):
+        next(train_epochs(train_step(DROPPING, loss, ADAM, penalty), first_state(), (X, LABELS), 7))
 
-    run()
+    run(ops.sparse_softmax_cross_entropy(0.1), ops.l2())
     before = epochs._run._cache_size()
-    run()
+    run(ops.sparse_softmax_cross_entropy(label_smoothing=0.1, reduction="mean"), ops.l2(strength=0.01))
     assert epochs._run._cache_size() == before
 
 
 def test_a_step_of_ones_own_is_guarded_too():
-    """No gradient is known of it, so the update is blamed."""
+    """No gradient is known of it, so only the parameter is named, whatever its aux holds."""
 
     def step(state, batch):
         bad = (state.step >= 8) & (jnp.arange(3) == 1)
-        return state._replace(params={"w": jnp.where(bad, jnp.inf, batch[:3])}, step=state.step + 1), None
+        return state._replace(params={"w": jnp.where(bad, jnp.inf, batch[:3])}, step=state.step + 1), {
+            "loss": {"a": jnp.inf}
+        }
 
     state = training.TrainState({"w": jnp.zeros(3)}, (), jnp.int32(0), KEY)
-    with pytest.raises(NonFiniteError, match=r"step 8: the update of params\['w'\] is not finite; try"):
+    with pytest.raises(NonFiniteError, match=r"step 8: params\['w'\] is not finite; try"):
         list(train_epochs(step, state, X[:, 0], 4, epochs=3))
     with pytest.raises(ValueError, match=r"adds 1 to state.step; 10 steps went from 0 to 0"):
         next(train_epochs(lambda state, batch: (state, None), state, X, 4))
@@ -160,8 +160,11 @@ def test_a_step_of_ones_own_is_guarded_too():
     [
         (((X, LABELS), 41), ValueError, "between 1 and the 40"),
         (((X, LABELS[:3]), 2), ShapeError, r"one first axis.*\(40, 7\), \(3,\)"),
-        (((X, LABELS), 8, {"every": 0}), ValueError, "every is at least 1; got 0"),
+        (((X, LABELS), 8, {"every": 0}), ValueError, "every must be at least 1; got 0"),
+        (((X, LABELS), 8, {"epochs": -1}), ValueError, "epochs must be at least 1; got -1"),
         ((iter([(X, LABELS)]), None, {"epochs": 2}), ValueError, "an iterator of batches ends by itself"),
+        (((X, LABELS), None), TypeError, "give a batch_size for arrays, or an iterator of batches; got a tuple"),
+        ((iter([(X, LABELS), (X[1:], LABELS[1:])]), None, {"every": 2}), ShapeError, "every=2 .* one shape"),
     ],
 )
 def test_what_cannot_be_trained_on(arguments, error, message):

@@ -172,10 +172,22 @@ def test_one_bad_leaf_of_any_layer_is_enough(leaf):
     assert (caught.value.step, caught.value.leaf) == (4, leaf)
 
 
+def test_the_next_epoch_starts_from_the_calibrated_populations():
+    """An optimizer sees them: here one that keeps the parameters it was last given."""
+    watching = optimizers.Optimizer(
+        lambda params: params, lambda grads, seen, params: (jax.tree.map(jnp.zeros_like, grads), params)
+    )
+    net = serial(dense(13), funcnet.batch_norm(), dense(5))
+    settings = {"key": KEY, "batch_size": 7, "progress": False}
+    once = fit(net, LOSS, watching, parameters(net), (X, LABELS), epochs=1, **settings)
+    twice = fit(net, LOSS, watching, parameters(net), (X, LABELS), epochs=2, **settings)
+    assert_equal(twice.state.opt_state[1]["population"], once.params[1]["population"])
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"epochs": 0}, ValueError, "epochs is at least 1"),
+        ({"epochs": 0}, ValueError, "epochs must be at least 1"),
         ({"patience": 2}, ValueError, "validation data"),
         ({"batch_size": 41}, ValueError, "between 1 and the 40"),
         ({"train": (X, LABELS[:3])}, ShapeError, r"one first axis.*\(40, 7\), \(3,\)"),
