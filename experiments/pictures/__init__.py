@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 
 
 def save(figure: Any, path: Path, dpi: int = 100) -> None:
-    """Writes a figure as PNG; the file is there as a whole, or as it was."""
-    png = io.BytesIO()
-    figure.savefig(png, dpi=dpi)
-    write_whole(path, png.getvalue())
+    """Writes a figure as the kind that its suffix says; the file is there as a whole, or as it was."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=dpi, format=path.suffix[1:])
+    write_whole(path, picture.getvalue())

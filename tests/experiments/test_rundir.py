@@ -97,7 +97,7 @@ def test_history_has_a_row_for_every_epoch_of_every_seed(tmp_path):
 
 def test_a_run_that_is_killed_goes_on_to_the_same_figures(tmp_path):
     """A whole experiment, by its command line."""
-    command = [sys.executable, "-m", "experiments.digits", "--epochs", "400", "--hidden", "8", "--out"]
+    command = [sys.executable, "-m", "experiments.digits", "--epochs", "150", "--hidden", "8", "--out"]
     root = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True}
     whole = subprocess.run([*command, str(tmp_path / "whole")], **root)
     assert whole.returncode == 0, whole.stderr

@@ -4,7 +4,7 @@ from tests.training.kill import killed
 
 
 def test_a_run_that_is_killed_and_resumed_ends_with_the_same_bits():
-    ends, places = killed(4)
-    assert sum(places.values()) == 4
+    ends, places = killed(2)
+    assert sum(places.values()) == 2
     assert ends
     assert all(ends)
