@@ -4,10 +4,12 @@ It knows the types only, never funcnet's own rules: it works on anyone's functio
 """
 
 from .check import assert_correct, check, check_custom_vjp
+from .mistakes import MISTAKES
 from .report import Element, Finding, Report, Verdict
 from .trial.draws import draws
 from .trial.subject import InputError
 
 __all__ = [
-    "Element", "Finding", "InputError", "Report", "Verdict", "assert_correct", "check", "check_custom_vjp", "draws",
+    "MISTAKES", "Element", "Finding", "InputError", "Report", "Verdict", "assert_correct", "check", "check_custom_vjp",
+    "draws",
 ]  # fmt: skip

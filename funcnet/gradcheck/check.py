@@ -1,7 +1,5 @@
 """``check``: from inputs to verdict."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,9 +1,7 @@
 """The table of mistakes: every id that a finding may carry, what it means, and what to do.
 
-The order is that in which the checker looks for them; the first that fits is named.
+They are grouped by what goes wrong. ``diagnose/diagnose.py`` says which is named if several would fit.
 """
-
-from __future__ import annotations
 
 from typing import NamedTuple
 
@@ -17,7 +15,7 @@ class Mistake(NamedTuple):
 
 
 # fmt: off
-_TABLE = (
+MISTAKES: dict[str, Mistake] = {mistake.id: mistake for mistake in (
     # the form of what bwd returns
     Mistake("wrong-structure", "does not have the structure of its argument, or bwd raised an exception",
             "return a tuple with one cotangent per argument, each a pytree like it, and None for integers"),
@@ -85,13 +83,5 @@ _TABLE = (
             "accumulate in float32, and avoid long running sums"),
     Mistake("compiler-disagrees", "differs between eager and compiled code: the compiler errs, not the rule",
             "try another version of jaxlib, and report the fault there"),
-)
+)}
 # fmt: on
-
-MISTAKES: dict[str, Mistake] = {mistake.id: mistake for mistake in _TABLE}
-
-
-def markdown() -> str:
-    """The table as docs/mistakes.md holds it."""
-    rows = [f"| `{mistake.id}` | {mistake.sentence} | {mistake.remedy} |" for mistake in _TABLE]
-    return "\n".join(["| mistake | the gradient … | to fix it |", "|---|---|---|", *rows])

@@ -1,7 +1,5 @@
 """Every tolerance, budget and seed of the checker, with the reason for its value. Sizes of inputs: trial/draws.py."""
 
-from __future__ import annotations
-
 import numpy as np
 
 EPS = float(np.finfo(np.float64).eps)

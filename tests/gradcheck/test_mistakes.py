@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from funcnet import gradcheck
-from funcnet.gradcheck.mistakes import MISTAKES, markdown
+from funcnet.gradcheck.mistakes import MISTAKES
 
 SOURCES = Path(gradcheck.__file__).parent
 
@@ -38,4 +38,5 @@ def test_the_report_shows_each_remedy_once_and_json_holds_it():
 
 def test_the_docs_have_the_table():
     page = SOURCES.parent.parent / "docs" / "mistakes.md"
-    assert markdown() in page.read_text("utf-8")
+    rows = [f"| `{mistake.id}` | {mistake.sentence} | {mistake.remedy} |" for mistake in gradcheck.MISTAKES.values()]
+    assert "\n".join(["| mistake | the gradient … | to fix it |", "|---|---|---|", *rows]) in page.read_text("utf-8")

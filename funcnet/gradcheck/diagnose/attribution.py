@@ -1,7 +1,5 @@
 """Names the path of the forward that an error comes from, with its factor, its line and the axis it follows."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Factors that are the size of an axis: a mean's divisor forgotten, or taken once too often."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ First a factor of an axis on the whole leaf, then paths of the forward, then pat
 the derivative of one step, then patterns that fit loosely.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

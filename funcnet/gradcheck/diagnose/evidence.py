@@ -1,7 +1,5 @@
 """The probes that share a program as one vector, for every explanation of the errors in it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import jax

@@ -1,7 +1,5 @@
 """Fits of paths to the error on some leaves: which edge, or which two, explain it, and with which factors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,6 +22,15 @@ class Fit(NamedTuple):
     c: float
     together: tuple[int, ...] = ()
     turn: str | None = None
+
+
+class Pair(NamedTuple):
+    """The factors c and d on the series of the numbers i and j."""
+
+    i: int
+    j: int
+    c: float
+    d: float
 
 
 class Fits:
@@ -190,15 +197,6 @@ class Fits:
             return []
         i, j, c, d = ranked[solved]
         return [self._placed(c, series[i]), self._placed(d, series[j])]
-
-
-class Pair(NamedTuple):
-    """The factors c and d on the series of the numbers i and j."""
-
-    i: int
-    j: int
-    c: float
-    d: float
 
 
 def _as_factors(i: int, j: int, a: float, b: float) -> list[Pair]:

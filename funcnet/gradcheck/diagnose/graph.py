@@ -4,8 +4,6 @@ An edge is an operand of an equation. Scaling the gradient that flows back throu
 shows which part of the derivative goes that way.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Mistakes that show in the numbers of a whole cotangent: each pattern must hold on every probe that is wrong."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Traces that are compiled once, and found again by what they compute, whoever defines them anew."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Which primitives, dtypes, custom derivatives and constants a function computes with, and how much it computes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The leaves of pytrees: which are differentiable, and in which dtype they are."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import jax

@@ -1,7 +1,5 @@
 """Pytrees taken apart into arrays, which can be traced and compiled, and all else."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 

@@ -3,8 +3,6 @@
 So the mathematics can be judged, which their arithmetic would hide.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The quality of the probes: the share of mistakes, planted into a right backward, that they would have caught."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

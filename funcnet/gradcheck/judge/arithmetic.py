@@ -4,8 +4,6 @@ In each dtype the same functions run eagerly, under ``jit`` and under ``vmap``. 
 derivation is wrong.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence

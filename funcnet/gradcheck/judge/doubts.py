@@ -1,7 +1,5 @@
 """Whether the reference can be trusted at a point: if not, nobody is blamed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

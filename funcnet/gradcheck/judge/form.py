@@ -1,7 +1,5 @@
 """Runs a hand-written backward, and checks that what it returns has the right form."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

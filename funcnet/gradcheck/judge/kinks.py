@@ -1,8 +1,6 @@
 """Inputs that are not drawn at random: exact zeros and ties, at which a derivative has a choice and may not go beyond
 it; values far out; and masks that hide a whole row."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The laws of a backward: it gives the same answer twice, and it is linear in its cotangent."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

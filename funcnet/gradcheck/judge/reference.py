@@ -1,7 +1,5 @@
 """The reference: ``jax.vjp`` of the undecorated forward, eager and in float64, and the audit of that reference."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

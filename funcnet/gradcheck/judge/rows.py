@@ -1,7 +1,5 @@
 """Very many rows, at which some faults of compilers show that few rows do not."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

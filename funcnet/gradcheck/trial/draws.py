@@ -1,7 +1,5 @@
 """The inputs that a subject is tried on: drawn until its forward is finite, or the caller's own."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Checks a call of ``check``: every mistake in it is one line that says what was expected."""
 
-from __future__ import annotations
-
 import functools
 import operator
 from collections.abc import Mapping, Sequence

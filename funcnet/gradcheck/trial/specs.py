@@ -1,7 +1,5 @@
 """The arrays that a forward asks for: read from its jaxtyping annotations or from symbolic shapes."""
 
-from __future__ import annotations
-
 import types
 import typing
 from collections.abc import Mapping, Sequence

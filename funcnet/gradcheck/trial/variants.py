@@ -1,7 +1,5 @@
 """Inputs that random ones do not reach: exact zeros, ties, values far out, and masks that hide a whole row."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -4,8 +4,6 @@ If the gradient of a value is exchanged for the one of its stand-in, and the who
 that slip is the mistake, and it was made on the line that computes the value.
 """
 
-from __future__ import annotations
-
 from collections import ChainMap, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Slips in the derivative of one step by one of its operands: conditions, transposes, and factors of products."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any

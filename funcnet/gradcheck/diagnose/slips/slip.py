@@ -1,7 +1,5 @@
 """What a slip is: a wrong local derivative of one value of the forward, as the derivative of something else."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 

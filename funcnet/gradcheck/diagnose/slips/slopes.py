@@ -1,7 +1,5 @@
 """Slips in a slope: of one elementwise function, of one written out over several lines, of a whole Jacobian."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
