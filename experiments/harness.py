@@ -160,6 +160,7 @@ def gradient_error(net: Layer, loss: Rule, params: Params, x: Any, targets: Any,
     with jax.enable_x64(True):
         params = jax.tree.map(lambda p: jnp.asarray(np.asarray(p), jnp.float64), params)
         x = jnp.asarray(x, jnp.float64)
+        targets = jnp.asarray(targets, jnp.float64 if np.asarray(targets).dtype.kind == "f" else None)
 
         @jax.jit  # both in one program: it is compiled in half the time
         def both(params, x):

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +65,7 @@ def checkpoints(
     with _extra():
         import orbax.checkpoint as ocp
         from orbax.checkpoint import checkpoint_managers as policies
-    logging.getLogger("absl").setLevel(logging.ERROR)  # it reports every save
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # it reports every save; what fails is raised
     directory = Path(directory).absolute()
     directory.mkdir(parents=True, exist_ok=True)
     require_same(directory / "config.json", config or {})
@@ -71,10 +74,15 @@ def checkpoints(
     )
     kept = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
     options = ocp.CheckpointManagerOptions(preservation_policy=kept)
-    with ocp.CheckpointManager(directory / "states", options=options) as manager:
+    try:
+        manager = ocp.CheckpointManager(directory / "states", options=options)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # orbax reads what it wrote beside the states
+        raise CheckpointError(f"{directory}: its checkpoints are damaged: {_said(error)}") from error
+    with manager:
 
         def save(step: int, tree: Any, notes: Any = None, metric: float | None = None) -> None:
-            items = ocp.args.Composite(tree=ocp.args.StandardSave(tree), notes=ocp.args.JsonSave({"notes": notes}))
+            beside = {"notes": notes, DIGEST: _digest_of(tree, notes)}
+            items = ocp.args.Composite(tree=ocp.args.StandardSave(tree), notes=ocp.args.JsonSave(beside))
             manager.save(step, args=items, metrics=None if metric is None else {"metric": metric})
 
         def restore(like: Any) -> tuple[Any, Any] | None:
@@ -83,13 +91,36 @@ def checkpoints(
                 return None
             items = ocp.args.Composite(tree=ocp.args.StandardRestore(like), notes=ocp.args.JsonRestore())
             try:
-                found = manager.restore(step, args=items)
+                with _without_callbacks():
+                    found = manager.restore(step, args=items)
+                beside = dict(found.notes)
+                digests = {beside.pop(DIGEST), _digest_of(found.tree, *beside.values())} - {None}
             except Exception as error:  # whatever orbax and tensorstore make of damaged files
-                said = next(iter(str(error).splitlines()), type(error).__name__)
-                raise CheckpointError(f"{directory}: checkpoint {step} cannot be restored: {said}") from error
+                raise CheckpointError(f"{directory}: checkpoint {step} cannot be restored: {_said(error)}") from error
+            if len(digests) > 1 or beside.keys() != {"notes"}:
+                raise CheckpointError(f"{directory}: checkpoint {step} holds other values than were saved")
             return found.tree, found.notes["notes"]
 
         yield Checkpoints(save, restore)
+
+
+def _said(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+@contextlib.contextmanager
+def _without_callbacks() -> Iterator[None]:
+    """Holds back what tensorstore's threads print about reads that were pending when another one failed."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as held:
+            try:
+                yield
+            except BaseException:
+                time.sleep(0.2)
+                raise
+    finally:
+        if "Event loop is closed" not in held.getvalue():
+            sys.stderr.write(held.getvalue())
 
 
 def saving(directory: PathLike | None, config: Mapping[str, Any]) -> contextlib.AbstractContextManager[Checkpoints]:
@@ -113,6 +144,16 @@ def require_same(path: Path, config: Mapping[str, Any]) -> None:
     for name in dict.fromkeys([*wanted, *found]):
         if wanted.get(name) != found.get(name):
             raise CheckpointError(f"{path}: {name} was {found.get(name)!r:.60}; now it is {wanted.get(name)!r:.60}")
+
+
+def _digest_of(tree: Any, notes: Any) -> str | None:
+    """None if other processes hold parts of the tree."""
+    leaves = named_leaves(tree)
+    if not all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves.values()):
+        return None
+    is_key = {name: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) for name, leaf in leaves.items()}
+    arrays = {name: np.asarray(jax.random.key_data(leaf) if is_key[name] else leaf) for name, leaf in leaves.items()}
+    return _digest(arrays, json.dumps(notes, sort_keys=True))
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:

@@ -113,7 +113,7 @@ def test_weights_have_their_names_and_come_back_to_the_bit(tmp_path):
     [
         ({"a": {"w": np.zeros((3, 5))}, "b": np.zeros(2)}, r"a\.w has shape \(3, 4\); expected \(3, 5\)"),
         ({"a": {"v": np.zeros((3, 4))}, "b": np.zeros(2)}, r"there is no a\.v; expected float64 \(3, 4\)"),
-        ({"a": {"w": np.zeros((3, 4))}}, "is not expected: the network has no such parameter"),
+        ({"a": {"w": np.zeros((3, 4))}}, "'b' is not expected: the network has no such parameter"),
         ({"a": {"w": np.zeros((3, 4), np.float32)}, "b": np.zeros(2)}, r"a\.w has dtype float64; expected float32"),
     ],
 )
@@ -157,3 +157,52 @@ def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
         pass
     with pytest.raises(ImportError, match=r"need safetensors.*; run: pip install"):
         save_weights(tmp_path / "w", PARAMS)
+
+
+def test_every_dtype_comes_back_and_others_files_too(tmp_path):
+    from safetensors.numpy import save_file
+
+    tree = {"low": jnp.ones((3, 2), jnp.bfloat16), "count": jnp.arange(3, dtype=jnp.int32), "one": jnp.float32(2)}
+    digest = save_weights(tmp_path / "a.safetensors", tree)
+    assert_equal(load_weights(tmp_path / "a.safetensors", tree, digest), tree)
+    for metadata in (None, {"format": "pt"}):
+        save_file({"w": np.arange(6.0).reshape(2, 3)}, tmp_path / "b.safetensors", metadata)
+        found = load_weights(tmp_path / "b.safetensors", {"w": np.zeros((2, 3))})
+        np.testing.assert_array_equal(found["w"], np.arange(6.0).reshape(2, 3))
+
+
+def test_other_values_than_were_saved_are_refused(tmp_path):
+    path, tree = tmp_path / "a.safetensors", {"w": np.ones(3), "v": np.zeros(3)}
+    save_weights(path, tree)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: these are not the values that were saved"):
+        load_weights(path, tree)
+    digest = save_weights(path, tree)
+    save_weights(path, {"w": np.zeros(3), "v": np.zeros(3)})
+    with pytest.raises(CheckpointError, match="these are not the values that were saved"):
+        load_weights(path, tree, digest)
+    path.write_bytes(path.read_bytes().replace(b"sha256", b"sha257"))
+    with pytest.raises(CheckpointError, match="its metadata are damaged"):
+        load_weights(path, tree)
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_seen(tmp_path):
+    """In the values, which nothing of the format guards."""
+    tree = {"w": np.random.default_rng(0).normal(size=2000)}  # noise, which cannot be compressed
+    with checkpoints(tmp_path) as saved:
+        saved.save(1, tree, notes=[0.5])
+    paths = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 8000]
+    whole = paths[0].read_bytes()
+    for place in (len(whole) // 2, len(whole) // 3):
+        for path in paths:
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with checkpoints(tmp_path) as saved, pytest.raises(CheckpointError, match="checkpoint 1"):
+            saved.restore(tree)
+    for path in paths:
+        path.write_bytes(whole)
+    notes = tmp_path / "states" / "1" / "notes" / "metadata"
+    notes.write_text(notes.read_text().replace("0.5", "0.6"))
+    with checkpoints(tmp_path) as saved, pytest.raises(CheckpointError, match="holds other values than were saved"):
+        saved.restore(tree)

@@ -93,8 +93,9 @@ def read(model: Model, path: Path) -> Inputs:
     examples = _shaped(read_array(path), spec.in_shape, path)
     if isinstance(spec.inputs, Images):
         return Inputs(examples, _whitened(examples, spec.inputs, path))
-    if not np.isfinite(examples).all():
-        raise CommandError(f"{path} holds NaN or infinity")
+    limit = np.finfo(np.float32).max
+    if not -limit <= examples.min() <= examples.max() <= limit:
+        raise CommandError(f"{path} holds NaN, infinity or numbers beyond float32")
     return Inputs(examples)
 
 

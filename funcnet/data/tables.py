@@ -117,10 +117,10 @@ def encode(columns: Sequence[Column], frame: pd.DataFrame) -> tuple[Float32[np.n
                 )
             parts.append(known.astype(np.float64))
             continue
-        if not is_numeric(values) and not values.isna().all():
-            row = next(i for i, value in enumerate(values) if not _is_number(value))
-            raise DataError(f"column {column.name!r}, row {row + 1}: {str(values.iloc[row])!r:.40} is no number")
-        numbers = _finite(values)
+        if is_numeric(values) or values.isna().all():
+            numbers = _finite(values)
+        else:  # text among them, or whole numbers beyond 64 bits
+            numbers = np.array([_number(column.name, row, value) for row, value in enumerate(values)])
         absent = np.isnan(numbers)
         if absent.any() and not column.marked:
             said.append(
@@ -150,12 +150,13 @@ def _finite(values: pd.Series) -> np.ndarray:
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
-def _is_number(value: object) -> bool:
+def _number(name: str, row: int, value: object) -> float:
+    """NaN for what is missing or infinite. Raises DataError for text."""
     try:
-        float(str(value))
+        number = float(str(value))
     except ValueError:
-        return False
-    return not isinstance(value, bool | np.bool_)
+        raise DataError(f"column {name!r}, row {row + 1}: {str(value)!r:.40} is no number") from None
+    return number if np.isfinite(number) else np.nan
 
 
 def _shown(names: Sequence[object]) -> str:

@@ -99,7 +99,7 @@ def load_model(directory: PathLike, network: str | None = None) -> Model:
         spec, digest = _parsed(document), _Fields(document)("weights", str)
         if is_own(spec.model) and network is None:
             raise ModelError(
-                f"its network is the user's own, {spec.model!r:.80}; say where it is: --network FILE.py:NAME"
+                f"its network is the user's own, {spec.model!r:.200}; say where it is: --network FILE.py:NAME"
             )
         net = build(network or spec.model, spec.settings)
         like = _require_fit(spec, net)
