@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import char_gpt, harness
+from funcnet import models
 from funcnet.data import text
 from funcnet.models import sampling
 from funcnet.types import Layer
@@ -60,6 +61,7 @@ def test_a_text_that_says_one_thing_is_learned(tmp_path, as_users_run, capsys, m
     assert metrics["curve"][-1][0] == metrics["steps"] == 40
     assert metrics["bits_per_byte"] < 1 < metrics["baselines"]["unigram"]  # a letter says the next
     assert metrics["sample"] == "ab" + "".join(chr(ord("c") + i % 20) for i in range(char_gpt.SHOWN))
+    assert models.load_model(tmp_path).spec.settings["width"] == TINY["width"]
     assert "trigram" in capsys.readouterr().out
     assert (tmp_path / "char_gpt.png").read_bytes().startswith(b"\x89PNG")
 

@@ -13,6 +13,7 @@ import pytest
 
 import funcnet
 from experiments import digits, harness
+from funcnet import data, models
 from tests.cases import normal
 
 ROOT = Path(__file__).parent.parent.parent
@@ -45,6 +46,9 @@ def test_a_quick_run_leaves_metrics_and_a_picture(tmp_path):
     assert metrics["test_accuracy"] > 0.7  # chance is 0.1
     assert metrics["config"]["hidden"] == [32]
     assert len(metrics["per_seed"][0]["history"]) == 5
+    model, dataset = models.load_model(tmp_path), data.load("digits", seed=0)
+    found = np.asarray(model.predict(model.params, dataset.x_test)).argmax(axis=1)
+    assert (found == dataset.y_test).mean() == pytest.approx(metrics["per_seed"][0]["test_accuracy"])
     picture = (tmp_path / "digits.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 20_000
