@@ -121,7 +121,7 @@ def arrays_of(case: Case, seed: int) -> tuple[Any, ...]:
     """The arrays that funcnet draws first, in float64."""
     if case.arrays:
         return case.arrays
-    return gradcheck.draws(case.right, seed=seed)[0].args
+    return gradcheck.draws(case.right, seed=seed, dtype=jnp.float64)[0].args
 
 
 # ---------------------------------------------------------------- the checkers

@@ -9,14 +9,13 @@ import jax.numpy as jnp
 
 from .diagnose.diagnose import diagnose, explain_shapes
 from .diagnose.paths import without_cancelled
-from .engine.inspection import casts_down, has_while
+from .engine.inspection import casts_down, primitives
 from .engine.leaves import cast
 from .judge import arithmetic, kinks, reference
-from .judge.adequacy import adequacy
 from .judge.doubts import doubts
 from .judge.form import Malformed, run_backward
 from .judge.laws import law_findings
-from .judge.probe import Probe, compiled_probe, probe, worst_elements, worst_errors
+from .judge.probe import Probe, adequacy, compiled_probe, probe, worst_elements, worst_errors
 from .judge.rows import too_large, wrong_at_many_rows
 from .report import Finding, Report
 from .trial.draws import Draw, Inputs, inputs_for, survives
@@ -61,9 +60,9 @@ def check(
             probes, laws = _probed(subject, given.draws, quick)
         except Malformed as malformed:
             return report.but("wrong", explain_shapes(subject, given.draws[0], malformed))
-        report = report.but(worst=worst_errors(probes))
-        if p := next((p for p in probes if not p.agrees), None):
-            report = dataclasses.replace(report, elements=worst_elements(p, p.wrong[0]))
+        wrong = next((p for p in probes if not p.agrees), None)
+        elements = worst_elements(wrong, wrong.wrong[0]) if wrong else ()
+        report = dataclasses.replace(report, worst=worst_errors(probes), elements=elements)
         reasons, notes = doubts(subject, probes, subject is not as_given)
         report = report.but(notes=[*reasons, *notes])
         if reasons:
@@ -118,7 +117,7 @@ def _beyond_the_derivation(
     zero = {probes[0].leaves[i].cotangent for i in vanished}
     rows = given.rows if dtypes and given.rows and not too_large(as_given, given.rows, dtypes[0]) else None
     # the reference of a while loop takes a run for each element: too many at very many rows
-    loops = has_while(*reference.of_floats(subject.primal, first.args))
+    loops = "while" in primitives(*reference.of_floats(subject.primal, first.args))
     at_rows = compiled_probe(subject, rows) if rows and not loops else None  # it compiles in the background
     at_kinks, conventions = kinks.kink_findings(subject, first, vanished)
     if at_kinks:

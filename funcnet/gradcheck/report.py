@@ -92,7 +92,6 @@ class Report:
         verdict: Verdict | None = None,
         findings: Sequence[Finding] = (),
         *,
-        worst: dict[str, float] | None = None,
         probes: Sequence[str] = (),
         notes: Sequence[str] = (),
     ) -> Report:
@@ -101,7 +100,6 @@ class Report:
             self,
             verdict=verdict or self.verdict,
             findings=(*self.findings, *findings),
-            worst=worst if worst is not None else self.worst,
             probes=(*self.probes, *probes),
             notes=(*self.notes, *notes),
         )

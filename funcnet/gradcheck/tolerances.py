@@ -1,4 +1,8 @@
-"""Every tolerance, budget and seed of the checker, with the reason for its value. Sizes of inputs: trial/draws.py."""
+"""Every tolerance, budget and seed of the comparison and the diagnosis, with the reason for its value.
+
+The sizes and distributions of the inputs stand with the code that draws them: trial/draws.py and trial/variants.py. The
+mutants that measure the probes: judge/probe.py.
+"""
 
 import numpy as np
 
@@ -12,16 +16,16 @@ TINY = 1e-300  # in place of a scale of zero, by which nothing can be divided
 # rounding unit). True rules agree to 1e-15 … 1e-12, and 1.00001 times the truth must fail.
 RELATIVE, ABSOLUTE, MOVEMENT = 1e-10, 1e-12, 4
 NUDGES = 8  # inputs moved by a rounding unit: one may leave some element where it is, by luck
-VANISHING = 1e-10  # of dy: a leaf below may be zero by cancellation, which is then told by the parts that cancel
-PARITY = 64  # rounding units of the largest entry: what two programs for one function may differ by
-LINEAR = 1e-9  # of the largest entry: what the two sides of a law of the cotangent may differ by
-FAR, FAR_OFF = 1e6, 1e-3  # a cotangent that is far out, and what the backward may be off by there, as it may overflow
+VANISHING = 1e-10  # of dy: a leaf below may cancel to zero; the size of the parts that cancel then decides
+PARITY = 64  # rounding units of the largest entry: two ways of computing one function may differ by so much
+LINEAR = 1e-9  # of the largest entry: the two sides of a law of the cotangent may differ by so much
+HUGE, HUGE_ERROR = 1e6, 1e-3  # a factor on dy, and the error that is allowed there, as bwd may overflow
 
 # ---------------------------------------------------------------- the reference itself
 
 RIDDERS_STEP, RIDDERS_ROWS, RIDDERS_SHRINK = 0.02, 8, 1.6  # the first step, how many, and the ratio of two steps
 SURE, DISAGREE = 1e-8, 1e-6  # differences that are sure to the first, and off by the second, contradict autodiff
-SIGHT = 8  # rounding units of |dy|·|y|/|x|, below which differences see nothing
+SIGHT = 8  # rounding units of |dy|·|y|/|x|: differences see nothing below
 ROUNDED = 4  # rounding units of float32: an error up to this may come from constants that are float32
 SHORT, CONSTANTS = 12, 64  # digits of a constant that its author wrote out, and how many of an array are looked at
 
@@ -46,12 +50,14 @@ COMPILER = 4  # times as far off as the eager run: then the compiler errs
 
 # ---------------------------------------------------------------- budgets
 
-COMPILED = 256  # programs that are kept compiled
+COMPILED = 256  # compiled functions that are kept
 AT_ONCE = 1 << 20  # elements in all: above, compiling the movement of the reference no longer pays
 ELEMENTS = 1 << 25  # of one drawn array, or of all that a backward computes at very many rows: the memory of a laptop
 # A Python loop over rows, or over blocks of them, shows as equations that grow by this many from the first number of
 # rows to the others; to trace it at very many rows would take minutes.
 FEW_ROWS, MORE_ROWS, GROWTH = 8, (16, 2048), 8
+CHUNK = 64  # VJPs of the diagnosis at once: memory is bounded, and one compilation serves any number of them
+LARGEST_JACOBIAN = 400  # entries of a value whose Jacobian is written out for its diagonal
 
 # ---------------------------------------------------------------- the diagnosis
 
@@ -63,6 +69,11 @@ FACTOR, LITERAL = 1e-7, 1e-6  # a fitted factor is a simple one, or the size of 
 FOLLOWS = 1e-8  # of the largest entry: a factor follows an axis to other sizes
 NEARLY_ONE = 1e-2  # the ratio that another epsilon or divisor makes is no farther from 1
 RATE_STEP, RATE = 1e-4, 1e-7  # a step along a gradient, and how well the VJP at updated weights must then fit
+TOGETHER = 4  # axes whose sizes are multiplied, at most, as in a mean over all elements
+CANDIDATES = 60  # pairs of paths whose VJP is evaluated, the simplest first
+SECANTS, LARGEST = 12, 100  # steps towards a factor in a loop, and its largest size
+REACH = 16  # steps of an elementwise function that is written out: a gelu has ten
+NEAREST = 40  # pairs of lines, the result of one being a factor of the other's gradient
 JITTER = 0.03  # of each input: a coincidence at one point does not survive at another nearby
 
 # ---------------------------------------------------------------- seeds, each beside that of the draw if there is one

@@ -1,7 +1,5 @@
 """The command ``funcnet check``: finds the hand-written backwards of a file or a module, and checks each."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

@@ -1,7 +1,5 @@
 """Finds what there is to check in a file or in an importable module."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import inspect
@@ -17,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ...types import Layer, Rule
 from ..engine.leaves import first_line
+from ..trial.subject import custom_vjp_of
 
 
 class TargetError(ValueError):
@@ -181,9 +180,8 @@ def _examined(name: str, value: Any, in_shape: tuple[int, ...] | None) -> Found 
     """The value of a name of the module, if it is of a kind that can be checked."""
     if isinstance(value, type):
         return None
-    inner = inspect.unwrap(value, stop=lambda f: hasattr(f, "defvjp")) if callable(value) else value
-    if hasattr(inner, "defvjp"):  # a jax.custom_vjp, perhaps under jit
-        return Found(name, inner)
+    if (custom := custom_vjp_of(value)) is not None:  # perhaps under jit
+        return Found(name, custom)
     if isinstance(value, Layer):
         return Found(name, value) if in_shape else Found(name, left_out="a Layer needs --in-shape")
     if isinstance(value, Rule):

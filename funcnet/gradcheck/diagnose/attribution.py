@@ -10,7 +10,7 @@ from ..report import Finding
 from ..tolerances import FACTOR, FOLLOWS
 from ..trial.subject import Subject
 from .axes import POWERS, divisor, products
-from .evidence import by_shape
+from .evidence import by_shape, finding_at, together_then_alone
 from .fits import Fit, Fits, simple_rank
 from .paths import Paths
 
@@ -27,37 +27,31 @@ class Attribution:
         self.subject, self.slip = subject, slip
         self.same, self.others = by_shape(probes)
         plain = Paths(subject, self.same, slip)
-        self.variants = [v for v in (plain, plain.frozen() if plain.has_graph else None) if v and v.has_graph]
+        self.choices = [paths for paths in (plain, plain.frozen()) if paths] if plain.has_graph else []
 
     def explain(self, wrong: Sequence[int]) -> tuple[list[Finding], list[int]]:
-        """Findings for the leaves ``wrong``, and the leaves that no path explains.
-
-        All leaves are tried together, as one lost path upstream spoils several; then each alone.
-        """
+        """Findings for the leaves ``wrong``, and the leaves that no path explains."""
         found: list[Finding] = []
         left = list(wrong)
-        for group in [left, *([i] for i in left if len(left) > 1)]:
-            if set(group) <= set(left) and (named := self.together(group)):
+        for group in together_then_alone(left):
+            if named := self.together(group):
                 found += named
-                left = [i for i in left if i not in group]
+                left[:] = [i for i in left if i not in group]
         return found, left
 
     def together(self, leaves: Sequence[int]) -> list[Finding]:
         """Findings that explain all these leaves with one mistake or two; none if nothing does."""
-        for paths in self.variants:
+        for paths in self.choices:
             fits = Fits(paths, leaves)
             if fits.has_error and (found := fits.single() or fits.double()):
                 return self._findings(paths, found, leaves)
         return []
 
     def _findings(self, paths: Paths, fits: list[Fit], leaves: Sequence[int]) -> list[Finding]:
-        first, *others = (self.same[0].leaves[i] for i in leaves)
-        evidence = (f"the same path explains {', '.join(leaf.cotangent for leaf in others)}",) if others else ()
-        found = []
+        named, found = [self.same[0].leaves[i] for i in leaves], []
         for fit, axis in zip(fits, self._followed(fits, leaves), strict=True):
             mistake, text = _named(fit, axis)
-            file, number, source, _ = paths.edges[fit.edge].line
-            found.append(Finding(*first, mistake, text, fit.c, axis and axis[0], file, number, source, evidence))
+            found.append(finding_at(paths.edges[fit.edge].line, named, mistake, text, fit.c, axis and axis[0]))
         return found
 
     def _followed(self, fits: list[Fit], leaves: Sequence[int]) -> list[Axis | None]:
@@ -69,7 +63,7 @@ class Attribution:
         elsewhere = self.others[0]
         there = products(elsewhere.draw.sizes)
         paths = Paths(self.subject, [elsewhere], self.slip)
-        if not paths.has_graph or len(paths.edges) != len(self.variants[0].edges):
+        if not paths.has_graph or len(paths.edges) != len(self.choices[0].edges):
             return nothing
         combined = list(itertools.product(*([*choice, None] for choice in choices)))[:-1]
         tried: list[dict[int, float]] = []

@@ -8,10 +8,9 @@ import numpy as np
 
 from ..judge.probe import Probe
 from ..report import Finding
-from ..tolerances import EQUAL
+from ..tolerances import EQUAL, TOGETHER
 
 POWERS = (1, -1, 0.5, -0.5)  # of a size, as a factor: a missing or an extra divisor, a scale by the root
-TOGETHER = 4  # axes at most, as in a mean over all elements
 
 
 def products(sizes: Mapping[str, int]) -> dict[str, int]:

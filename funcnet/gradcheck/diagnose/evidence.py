@@ -1,14 +1,15 @@
-"""The probes that share a program as one vector, for every explanation of the errors in it."""
+"""The probes that share a program as one vector, and the groups of leaves that are explained together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 
-from ..engine.jaxprs import Program, program_of
-from ..engine.leaves import is_float
+from ..engine.jaxprs import Line, Program, program_of
+from ..engine.leaves import Leaf, is_float
 from ..judge import reference
 from ..judge.probe import Probe
+from ..report import Finding
 from ..trial.subject import Subject
 
 
@@ -38,6 +39,21 @@ class Evidence:
 
 def _vector(rows: list[list[np.ndarray]]) -> np.ndarray:
     return np.concatenate([leaf.ravel() for row in rows for leaf in row] or [np.zeros(0)])
+
+
+def together_then_alone(left: list[int]) -> Iterator[list[int]]:
+    """All leaves together, as one mistake may spoil several; then each alone, if the caller has not removed it."""
+    everything = list(left)
+    yield everything
+    yield from ([i] for i in everything if len(everything) > 1 and i in left)
+
+
+def finding_at(
+    line: Line, leaves: Sequence[Leaf], mistake: str, text: str, factor: float | None = None, axis: str | None = None
+) -> Finding:
+    """A finding for the first of these leaves that shows the line, and names the others as evidence."""
+    evidence = (f"the same explains {', '.join(leaf.cotangent for leaf in leaves[1:])}",) if leaves[1:] else ()
+    return Finding(*leaves[0], mistake, text, factor, axis, line.file, line.number, line.text, evidence)
 
 
 def by_shape(probes: Sequence[Probe]) -> tuple[list[Probe], list[Probe]]:

@@ -5,14 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..tolerances import EPS, EQUAL, FACTOR, FIT, FIT_ROUNDING, LITERAL, NOTHING, TINY
+from ..engine.leaves import peak
+from ..tolerances import CANDIDATES, EPS, EQUAL, FACTOR, FIT, FIT_ROUNDING, LARGEST, LITERAL, NOTHING, SECANTS, TINY
 from .axes import POWERS, products
 from .graph import Edge
 from .paths import Paths
-
-CANDIDATES = 60  # pairs whose VJP is evaluated, the simplest first
-SECANTS = 12  # steps towards a factor in a loop
-LARGEST = 100  # factor in a loop
 
 
 class Fit(NamedTuple):
@@ -49,13 +46,16 @@ class Fits:
     @property
     def has_error(self) -> bool:
         """Whether these leaves are wrong on these probes, and not at another size only."""
-        return bool(np.abs(self.error).max(initial=0) > FIT * np.abs(self.ref).max(initial=0))
+        return peak(self.error) > FIT * peak(self.ref)
 
     def _solved(self, tried: Sequence[dict[int, float]], room: float = 1) -> int | None:
         """The first of the factors by edge whose VJP is what the backward gave."""
-        values = self.paths.with_factors(tried)[:, self.entries]
-        close = np.linalg.norm(values - self.got, axis=1) < room * self.tolerance * self.size
+        close = np.linalg.norm(self._errors(tried), axis=1) < room * self.tolerance * self.size
         return int(np.argmax(close)) if close.any() else None
+
+    def _errors(self, tried: Sequence[dict[int, float]]) -> np.ndarray:
+        """For each of the factors by edge, what the VJP is off by from what the backward gave."""
+        return self.paths.with_factors(tried)[:, self.entries] - self.got
 
     # ------------------------------------------------------------ the simplest explanation
 
@@ -128,23 +128,20 @@ class Fits:
         return Fit(group[0], c, group)
 
     def _sought(self, groups: list[tuple[int, ...]]) -> Fit | None:
-        """Any other factor, by the secant method from 1 and ½, for all positions at once."""
+        """Any other factor, as 0.9 on what a loop carries: by the secant method from 1 and ½, for all groups at once.
 
-        def errors_at(factors: np.ndarray) -> np.ndarray:
-            tried = [dict.fromkeys(group, c) for group, c in zip(groups, factors, strict=True)]
-            return self.paths.with_factors(tried)[:, self.entries] - self.got
-
-        before, now = np.ones(len(groups)), np.full(len(groups), 0.5)
-        errors = errors_at(before)
+        No table has such a factor, and the error is no multiple of the part: the VJP is a polynomial in the factor.
+        """
+        before, now, errors = np.ones(len(groups)), np.full(len(groups), 0.5), -self.error
         for _ in range(SECANTS):
-            previous, errors = errors, errors_at(now)
+            tried = [dict.fromkeys(group, float(c)) for group, c in zip(groups, now, strict=True)]
+            previous, errors = errors, self._errors(tried)
             best = int(np.argmin(np.linalg.norm(errors, axis=1)))
             if np.linalg.norm(errors[best]) < self.tolerance * self.size:
                 return Fit(groups[best][0], float(now[best]), groups[best])
-            moved = np.where(now == before, 1, now - before)
-            secant = (errors - previous) / moved[:, None]
-            step = (secant * errors).sum(axis=1) / np.maximum((secant**2).sum(axis=1), TINY)
-            before, now = now, np.clip(now - np.nan_to_num(step), -LARGEST, LARGEST)
+            secant = errors - previous
+            share = (secant * errors).sum(axis=1) / np.maximum((secant**2).sum(axis=1), TINY)
+            before, now = now, np.clip(now - np.nan_to_num((now - before) * share), -LARGEST, LARGEST)
         return None
 
     # ------------------------------------------------------------ two edges

@@ -15,9 +15,9 @@ import numpy as np
 
 from ..engine.compiling import haste
 from ..engine.jaxprs import Hooks, Line, Program, Step, counts, evaluate
+from ..engine.leaves import is_traced
 from ..judge.reference import vjp
-
-CHUNK = 64  # rows that are mapped over at once: memory is bounded, and one compilation serves any number of rows
+from ..tolerances import CHUNK
 
 Result = Callable[[int, dict[int, Any]], Any]  # Hooks.result
 
@@ -132,5 +132,5 @@ def _literal(step: Step, program: Program) -> float | None:
     if step.primitive not in ("mul", "div"):
         return None
     scalars = [program.constants[n] for n in step.ins if n in program.constants and not program.types[n].shape]
-    known = [float(value) for value in scalars if not isinstance(value, jax.core.Tracer)]
+    known = [float(value) for value in scalars if not is_traced(value)]
     return known[0] if known else math.nan if any(not program.types[n].shape for n in step.ins) else None

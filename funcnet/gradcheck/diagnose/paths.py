@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..engine.leaves import close, peak
 from ..judge.probe import Probe
-from ..tolerances import ABSOLUTE, EQUAL, NOTHING, TINY
+from ..tolerances import ABSOLUTE, NOTHING
 from ..trial.subject import Subject
 from .evidence import Evidence
 from .graph import Graph
@@ -48,10 +49,7 @@ class Paths:
         values = self.at(np.ones((1, len(self.edges))))[0]
         if self.slip is not None:
             self.ref = values
-        return self._same_vjp(values)
-
-    def _same_vjp(self, values: np.ndarray) -> bool:
-        return bool(np.abs(values - self.ref).max() <= EQUAL * max(np.abs(self.ref).max(), TINY))
+        return close(values, self.ref)
 
     def at(self, rows: np.ndarray) -> np.ndarray:
         """For each row of factors, one for every edge: the VJP on all probes and cotangents."""
@@ -81,7 +79,7 @@ class Paths:
         other = object.__new__(Paths)
         other.__dict__.update({k: v for k, v in self.__dict__.items() if k != "parts"})
         other.alive = np.where(idle, 0.0, 1.0)
-        if not idle.any() or not self._same_vjp(other.at(np.ones((1, len(self.edges))))[0]):
+        if not idle.any() or not close(other.at(np.ones((1, len(self.edges))))[0], self.ref):
             return None
         return None if np.array_equal(other.parts, self.parts) else other
 
@@ -92,6 +90,6 @@ def without_cancelled(subject: Subject, p: Probe) -> Probe:
     paths = Paths(subject, [p]) if suspects else None
     if paths is None or not paths.has_graph:
         return p
-    sizes = {i: np.abs(paths.parts[:, paths.leaf == i]).max(initial=0) for i in suspects}
-    peaks = {i: max(np.abs(d[i]).max(initial=0) for d in (*p.refs, *p.gots)) for i in suspects}
+    sizes = {i: peak(paths.parts[:, paths.leaf == i]) for i in suspects}
+    peaks = {i: peak([row[i] for row in (*p.refs, *p.gots)]) for i in suspects}
     return p.without(i for i in suspects if peaks[i] <= ABSOLUTE * sizes[i])

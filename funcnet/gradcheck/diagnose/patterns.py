@@ -9,19 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..engine.compiling import haste
-from ..engine.leaves import Leaf, floats_of
+from ..engine.leaves import Leaf, close, floats_of, peak
 from ..judge import reference
 from ..judge.probe import Probe, allowed_error
+from ..mistakes import MISTAKES
 from ..report import Finding
-from ..tolerances import EQUAL, NEARLY_ONE, RATE, RATE_STEP, TINY
+from ..tolerances import EQUAL, LARGEST_JACOBIAN, NEARLY_ONE, RATE, RATE_STEP, TINY
 from ..trial.subject import Subject
-
-LARGEST_JACOBIAN = 400  # entries of a leaf whose Jacobian is computed for its diagonal
-
-
-def close(a: np.ndarray, b: np.ndarray, tolerance: float = EQUAL) -> bool:
-    """Equal to rounding, in the scale of the whole leaf."""
-    return a.shape == b.shape and bool(np.abs(a - b).max(initial=0) <= tolerance * np.abs(b).max(initial=TINY))
 
 
 class Case(NamedTuple):
@@ -52,7 +46,7 @@ class Case(NamedTuple):
     @property
     def wrong(self) -> np.ndarray:
         """Which elements are wrong."""
-        return np.abs(self.got - self.ref) > EQUAL * np.abs(self.ref).max(initial=TINY)
+        return np.abs(self.got - self.ref) > EQUAL * max(peak(self.ref), TINY)
 
     def vjp(self, floats: list[np.ndarray], dy: Any = None) -> list[np.ndarray]:
         """The true VJP at other inputs or with another cotangent."""
@@ -170,7 +164,7 @@ def _updated_weights(case: Case) -> bool:
         if j == case.i or not close(gots[j], refs[j]):
             continue
         along = (case.with_argument(j, theta - RATE_STEP * refs[j]) - case.ref) / RATE_STEP
-        if not np.abs(along).max(initial=0) > 0:
+        if not peak(along):
             continue
         error = case.got - case.ref
         rate = float(np.vdot(error, along) / np.vdot(along, along))
@@ -221,7 +215,7 @@ def unexplained(probes: Sequence[Probe], i: int) -> Finding:
 def explain_shape(leaf: Leaf, got: np.ndarray, ref: np.ndarray, others: list[np.ndarray]) -> Finding | None:
     """Why a cotangent has the wrong shape: a sum was not taken, an axis was kept, it is another's, or a transpose."""
     if close(got, ref):  # right in this draw, wrong in another
-        return Finding(*leaf, "rank-assumption", "is right for arrays of one rank and has the wrong shape for another")
+        return Finding(*leaf, "rank-assumption")
     sums = (axes for n in range(1, got.ndim) for axes in itertools.combinations(range(got.ndim), n))
     # sums of the same contributions, over whichever axes, have the same total
     elsewhere = got.ndim == ref.ndim == 1 and got.size > 1 and close(got.sum(), ref.sum())
@@ -229,15 +223,12 @@ def explain_shape(leaf: Leaf, got: np.ndarray, ref: np.ndarray, others: list[np.
     whole = got.size == 1 < ref.size and close(got.reshape(()), ref.sum())
     checks = [
         ("wrong-reduction-axis", "is summed over its own axis too", whole),
-        ("transposed", "is the transpose of what is expected", got.ndim == 2 and close(got.T, ref)),
+        ("transposed", "", got.ndim == 2 and close(got.T, ref)),
         ("wrong-reduction-axis", "has an axis of one that a sum kept", kept),
-        (
-            "missing-broadcast-sum",
-            "is not summed over an axis that the argument was broadcast along",
-            any(close(got.sum(axis=axes), ref) for axes in sums),
-        ),
-        ("swapped-cotangents", "is the cotangent of another argument", any(close(got, other) for other in others)),
+        ("missing-broadcast-sum", "", any(close(got.sum(axis=axes), ref) for axes in sums)),
+        ("swapped-cotangents", "", any(close(got, other) for other in others)),
         ("wrong-reduction-axis", "is summed over another axis than it was broadcast along", elsewhere),
     ]
     text = f"has shape {got.shape}, expected {ref.shape}: it "
-    return next((Finding(*leaf, mistake, text + says) for mistake, says, holds in checks if holds), None)
+    named = ((mistake, says or MISTAKES[mistake].sentence) for mistake, says, holds in checks if holds)
+    return next((Finding(*leaf, mistake, text + says) for mistake, says in named), None)

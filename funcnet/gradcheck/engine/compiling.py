@@ -22,7 +22,7 @@ T = TypeVar("T")
 def haste() -> dict[str, Any] | None:
     """XLA's options for compiling fast, on the platform that runs; None if there are none for it.
 
-    They are for programs of the checker's own, which run once or twice. A rule is compiled as its users have it.
+    They are for code of the checker's own, which runs once or twice. A rule is compiled as its users have it.
     """
     return HASTE.get(jax.default_backend())
 

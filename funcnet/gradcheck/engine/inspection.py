@@ -10,8 +10,7 @@ import numpy as np
 
 from ..tolerances import CONSTANTS, SHORT
 from .jaxprs import LOOPS, closed_jaxpr, equations
-from .leaves import is_float
-from .packing import pack, unpack
+from .leaves import is_float, pack, unpack
 
 # Without one of these a function has no kink. Calls with a derivative of their own may hide one.
 KINKED = {"max", "min", "abs", "sign", "select_n", "clamp", "reduce_max", "reduce_min", "argmax", "argmin", "sort"}
@@ -27,14 +26,9 @@ def _equations(f: Callable[..., Any], arrays: Sequence[Any]) -> list[Any]:
         return []
 
 
-def has_kinks(f: Callable[..., Any], floats: Sequence[Any]) -> bool:
-    """Whether ``f`` may have kinks."""
-    return any(eqn.primitive.name in KINKED for eqn in _equations(f, floats))
-
-
-def has_while(f: Callable[..., Any], floats: Sequence[Any]) -> bool:
-    """Whether ``f`` holds a ``while`` loop."""
-    return any(eqn.primitive.name == "while" for eqn in _equations(f, floats))
+def primitives(f: Callable[..., Any], floats: Sequence[Any]) -> set[str]:
+    """The names of the primitives that ``f`` computes with; none if it looks at values."""
+    return {eqn.primitive.name for eqn in _equations(f, floats)}
 
 
 def custom_derivatives(f: Callable[..., Any], floats: Sequence[Any]) -> list[str]:
@@ -45,7 +39,7 @@ def custom_derivatives(f: Callable[..., Any], floats: Sequence[Any]) -> list[str
 
 
 def rounded_constants(f: Callable[..., Any], floats: Sequence[Any]) -> list[float]:
-    """Numbers that ``f`` computes with which are those of float32, but for short ones: 0.10000000149011612, not 0.5."""
+    """The constants in ``f`` that were rounded to float32, except short ones such as 0.5."""
     try:
         closed = closed_jaxpr(f, floats)
     except jax.errors.JAXTypeError:  # it looks at values
@@ -60,12 +54,12 @@ def rounded_constants(f: Callable[..., Any], floats: Sequence[Any]) -> list[floa
 def casts_down(f: Callable[..., Any], *args: Any) -> bool:
     """Whether ``f`` of float64 computes with narrower floats; False if it cannot be traced.
 
-    Library functions may do as they like: their equations are not looked at.
+    Equations inside library functions are ignored.
     """
     packed = pack(args)
     try:
         jaxpr = jax.make_jaxpr(lambda *arrays: f(*unpack(packed.form, arrays)))(*packed.arrays).jaxpr
-    except (Exception, SystemExit):  # who runs it says it better
+    except (Exception, SystemExit):  # the eager run reports the error
         return False
     types = [v.aval for eqn in equations(jaxpr, within=LOOPS) for v in eqn.outvars]
     return any(is_float(aval) and aval.dtype != jnp.float64 for aval in types)

@@ -209,6 +209,11 @@ def equations(jaxpr: Any, within: Collection[str] | None = None) -> Iterator[Any
             left += [getattr(part, "jaxpr", part) for part in held if hasattr(getattr(part, "jaxpr", part), "eqns")]
 
 
+def has_no_reverse(error: ValueError) -> bool:
+    """Whether JAX raised it because a ``while`` loop has no reverse mode."""
+    return "Reverse-mode differentiation does not work" in str(error)
+
+
 # ---------------------------------------------------------------- the walker
 
 
@@ -268,7 +273,7 @@ def _perform(step: Step, hooks: Hooks, turn: Any, values: list[Any]) -> list[Any
 def counts(step: Step) -> tuple[int, int]:
     """How many operands of a scan are the same in every turn, and how many are carried from turn to turn.
 
-    Told by the axis more that a scanned operand has outside than inside: the names of the counts differ by version.
+    Inferred from rank: a scanned operand has one more axis outside the body. (Their names differ by version.)
     """
     (body,) = step.bodies
 

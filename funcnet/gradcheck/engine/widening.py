@@ -12,7 +12,7 @@ import numpy as np
 from jax._src import source_info_util  # there is no public way to say which line an equation comes from
 
 from .jaxprs import LOOPS, Hooks, Step, evaluate, flattened
-from .packing import pack, unpack
+from .leaves import pack, unpack
 
 
 def widened(f: Callable[..., Any]) -> Callable[..., Any]:

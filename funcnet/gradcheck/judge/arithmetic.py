@@ -17,8 +17,7 @@ import numpy as np
 from .. import tolerances
 from ..engine.compiling import compiled
 from ..engine.inspection import float_dtypes
-from ..engine.leaves import Leaf, cast, first_line, is_float
-from ..engine.packing import Packed, pack
+from ..engine.leaves import Leaf, Packed, cast, first_line, is_float, pack, peak, with_default_integers
 from ..report import Finding
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
@@ -41,7 +40,7 @@ class Arithmetic(NamedTuple):
     doubts: Sequence[str] = ()
 
 
-class Case(NamedTuple):
+class Typed(NamedTuple):
     """Arguments and a cotangent in one dtype, and forward and backward as one function of the arrays among them."""
 
     dtype: Any
@@ -62,18 +61,12 @@ class Case(NamedTuple):
         return cast(self.args, jnp.float64), cast(self.dy, jnp.float64)
 
 
-def case_of(subject: Subject, draw: Draw, dtype: Any) -> Case:
+def in_dtype(subject: Subject, draw: Draw, dtype: Any) -> Typed:
     """A draw in one dtype, with a cotangent."""
-    args = jax.tree.map(_as_default, cast(draw.args, dtype))
+    args = with_default_integers(cast(draw.args, dtype))
     dy = draw_cotangent(shape_of_y(subject, args), np.random.default_rng([draw.seed, tolerances.SEED_ARITHMETIC]))
     packed = pack((args, dy))
-    return Case(jnp.dtype(dtype), args, dy, packed, hand(subject, packed.form), subject.leaves(args))
-
-
-def _as_default(leaf: Any) -> Any:
-    """Integers in JAX's default width, which follows x64."""
-    is_integer = hasattr(leaf, "dtype") and leaf.dtype in (np.int64, np.int32)
-    return jnp.asarray(np.asarray(leaf), jnp.arange(1).dtype) if is_integer else leaf
+    return Typed(jnp.dtype(dtype), args, dy, packed, hand(subject, packed.form), subject.leaves(args))
 
 
 def as_users_have_it(dtype: Any) -> Any:
@@ -98,24 +91,24 @@ def judge(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Collect
 def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Collection[str]) -> Arithmetic:
     named = jnp.dtype(dtype).name
     try:
-        case = case_of(subject, draw, dtype)
-        modes = {"jit": _jitted(case), "vmap": _mapped(case)}
+        typed = in_dtype(subject, draw, dtype)
+        modes = {"jit": _jitted(typed), "vmap": _mapped(typed)}
         try:
-            eager = _eager(case)
+            eager = _eager(typed)
         except Malformed as malformed:
-            reference.pull(subject.primal, case.args, [case.dy])
+            reference.pull(subject.primal, typed.args, [typed.dy])
             found = [dataclasses.replace(f, explanation=f"in {named}, {f.explanation}") for f in malformed.findings]
             return Arithmetic(malformed=found)
         with jax.enable_x64(True):  # the reference at the same, rounded, inputs
-            high, dy = case.in_float64
+            high, dy = typed.in_float64
             (exactly,) = reference.pull(exact.primal, high, [dy])
-        refs = {leaf.cotangent: ref for leaf, ref in zip(case.leaves, exactly, strict=True)}
+        refs = {leaf.cotangent: ref for leaf, ref in zip(typed.leaves, exactly, strict=True)}
         imprecise: list[Finding] = []
         notes: list[str] = []
         if dtype != jnp.float64:
-            imprecise, notes = _imprecise(subject, exact, case, eager, refs, but)
+            imprecise, notes = _imprecise(subject, exact, typed, eager, refs, but)
     except Exception as error:
-        doubt = f"it could not be judged in {named}: jax.vjp of the forward does not run there: {_said(error)}"
+        doubt = f"it could not be judged in {named}: jax.vjp of the forward does not run there: {first_line(error)}"
         return Arithmetic(doubts=[doubt])
     results = {"eager": eager}
     compiler: list[Finding] = []
@@ -123,44 +116,40 @@ def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Colle
         try:
             results[mode] = run()
         except Exception as error:
-            notes.append(f"could not be run under {mode} in {named}: {_said(error)}")
+            notes.append(f"could not be run under {mode} in {named}: {first_line(error)}")
             continue
-        compiler += _disagreements(case, eager, results[mode], mode, but)
+        compiler += _disagreements(typed, eager, results[mode], mode, but)
     kept = {name: ref for name, ref in refs.items() if name not in but}
-    ulps = {mode: _ulps(result, kept, case.unit) for mode, result in results.items()}
+    ulps = {mode: _ulps(result, kept, typed.unit) for mode, result in results.items()}
     return Arithmetic(imprecise=imprecise, compiler=compiler, ulps=ulps, notes=notes)
-
-
-def _said(error: Exception) -> str:
-    return first_line(error) or type(error).__name__
 
 
 def rows_disagree(subject: Subject, draw: Draw, dtype: Any, but: Collection[str]) -> list[Finding]:
     """Whether jit changes the result on a draw with very many rows: some faults of compilers begin there."""
     with as_users_have_it(dtype):
-        case = case_of(subject, draw, dtype)
-        by_jit = _jitted(case)  # it compiles while the eager run goes on
-        return _disagreements(case, _eager(case), by_jit(), "jit", but)
+        typed = in_dtype(subject, draw, dtype)
+        by_jit = _jitted(typed)  # it compiles while the eager run goes on
+        return _disagreements(typed, _eager(typed), by_jit(), "jit", but)
 
 
 def _numpy(found: dict[str, Any]) -> Outputs:
     return {name: np.asarray(leaf).astype(np.float64) for name, leaf in found.items()}
 
 
-def _eager(case: Case) -> Outputs:
-    return _numpy(case.run(*case.packed.arrays))
+def _eager(typed: Typed) -> Outputs:
+    return _numpy(typed.run(*typed.packed.arrays))
 
 
-def _jitted(case: Case) -> Callable[[], Outputs]:
-    run = compiled(case.run, case.packed.arrays)
-    return lambda: _numpy(run(*case.packed.arrays))
+def _jitted(typed: Typed) -> Callable[[], Outputs]:
+    run = compiled(typed.run, typed.packed.arrays)
+    return lambda: _numpy(run(*typed.packed.arrays))
 
 
-def _mapped(case: Case) -> Callable[[], Outputs]:
+def _mapped(typed: Typed) -> Callable[[], Outputs]:
     """Under vmap, the same twice: beside itself a row must come out as alone."""
-    arrays, axes = case.packed.arrays, case.packed.floats()
+    arrays, axes = typed.packed.arrays, typed.packed.floats()
     twice = [np.stack([leaf, leaf]) if axis == 0 else leaf for leaf, axis in zip(arrays, axes, strict=True)]
-    run = compiled(case.run, twice, axes)
+    run = compiled(typed.run, twice, axes)
     return lambda: {name: leaf[0] for name, leaf in _numpy(run(*twice)).items()}
 
 
@@ -168,62 +157,58 @@ def _mapped(case: Case) -> Callable[[], Outputs]:
 
 
 def _imprecise(
-    subject: Subject, exact: Subject, case: Case, eager: Outputs, refs: Outputs, but: Collection[str]
+    subject: Subject, exact: Subject, typed: Typed, eager: Outputs, refs: Outputs, but: Collection[str]
 ) -> tuple[list[Finding], list[str]]:
     """err(hand) ≤ 2 err(autodiff in the same dtype) + 8u·scale + conditioning, both against float64.
 
     If autodiff is not finite, as the dtype cannot hold the numbers on the way, no more is asked of the hand.
     """
-    unit, named = case.unit, case.dtype.name
+    unit, named = typed.unit, typed.dtype.name
     autodiff: list[Any] = []
     conditioning: list[float] = []
     around = None
     found, notes = [], []
-    for i, leaf in enumerate(case.leaves):
+    for i, leaf in enumerate(typed.leaves):
         name = leaf.cotangent
         ref, got = refs[name], eager[name]
         with np.errstate(invalid="ignore"):  # infinity against infinity
             error = got - ref
-        if name in but or _peak(error) <= tolerances.UNITS * unit * _peak(ref):
+        if name in but or peak(error) <= tolerances.UNITS * unit * peak(ref):
             continue
-        conditioning = conditioning or _conditioning(exact, case, refs)
-        if _peak(error) <= tolerances.UNITS * unit * _peak(ref) + conditioning[i]:
+        conditioning = conditioning or _conditioning(exact, typed, refs)
+        if peak(error) <= tolerances.UNITS * unit * peak(ref) + conditioning[i]:
             continue  # whatever autodiff does
-        autodiff = autodiff or reference.pull(subject.primal, case.args, [case.dy])[0]
+        autodiff = autodiff or reference.pull(subject.primal, typed.args, [typed.dy])[0]
         by_machine = np.asarray(autodiff[i], np.float64)
         held = np.isfinite(by_machine) & np.isfinite(ref)
         if not held.all():
             notes.append(f"autodiff of {name} is not finite in {named} everywhere: there nothing is compared")
         with jax.enable_x64(True):
-            around = around or kinks.around(exact, *case.in_float64, [eager[leaf.cotangent] for leaf in case.leaves])
+            around = around or kinks.around(exact, *typed.in_float64, [eager[leaf.cotangent] for leaf in typed.leaves])
         if around is not None:  # in a narrow dtype values tie that were apart, and there is more than one slope
             held &= ~around.excuses(i, got, tolerances.AT_A_TIE * unit)
-        hand, machine = _peak(error[held]), _peak(by_machine[held] - ref[held])
-        scale = max(_peak(ref[held]), tolerances.TINY)
-        if not hand <= tolerances.AUTODIFF * machine + tolerances.UNITS * unit * scale + conditioning[i]:
+        off, autodiff_off = peak(error[held]), peak(by_machine[held] - ref[held])
+        scale = max(peak(ref[held]), tolerances.TINY)
+        if not off <= tolerances.AUTODIFF * autodiff_off + tolerances.UNITS * unit * scale + conditioning[i]:
             text = (
-                f"right in float64, but in {named} off by {hand / scale:.1e} of the "
-                f"largest entry, where autodiff in the same dtype is off by {machine / scale:.1e}"
+                f"right in float64, but in {named} off by {off / scale:.1e} of the "
+                f"largest entry; autodiff in the same dtype is off by {autodiff_off / scale:.1e}"
             )
-            mistake = "low-precision-accumulation" if math.isfinite(hand) else "not-finite"
+            mistake = "low-precision-accumulation" if math.isfinite(off) else "not-finite"
             found.append(Finding(*leaf, mistake, text))
     return found, notes
 
 
-def _conditioning(exact: Subject, case: Case, refs: Outputs) -> list[float]:
+def _conditioning(exact: Subject, typed: Typed, refs: Outputs) -> list[float]:
     """How far each leaf of the reference may move as the inputs move by a rounding unit of the dtype."""
     with jax.enable_x64(True):
-        high, dy = case.in_float64
-        (moved,) = reference.movement(exact.primal, high, [dy], [[refs[leaf.cotangent] for leaf in case.leaves]])
-    return [tolerances.CONDITIONING * case.unit / tolerances.EPS * m[np.isfinite(m)].max(initial=0) for m in moved]
-
-
-def _peak(leaf: np.ndarray) -> float:
-    return float(np.abs(leaf).max(initial=0))
+        high, dy = typed.in_float64
+        (moved,) = reference.movement(exact.primal, high, [dy], [[refs[leaf.cotangent] for leaf in typed.leaves]])
+    return [tolerances.CONDITIONING * typed.unit / tolerances.EPS * peak(m[np.isfinite(m)]) for m in moved]
 
 
 def _ulps(result: Outputs, refs: Outputs, unit: float) -> float:
-    scales = {name: max(_peak(ref[np.isfinite(ref)]), tolerances.TINY) for name, ref in refs.items()}
+    scales = {name: max(peak(ref[np.isfinite(ref)]), tolerances.TINY) for name, ref in refs.items()}
     errors = [_apart(result[name], ref) / scales[name] for name, ref in refs.items()]
     return float(max(errors, default=0) / unit)
 
@@ -232,34 +217,36 @@ def _apart(a: np.ndarray, b: np.ndarray) -> float:
     """The largest difference; infinite unless both are finite, so that overflow in both is no disagreement."""
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return math.inf
-    return _peak(a - b)
+    return peak(a - b)
 
 
 # ---------------------------------------------------------------- compiled beside eager
 
 
-def _disagreements(case: Case, eager: Outputs, other: Outputs, mode: str, but: Collection[str]) -> list[Finding]:
+def _disagreements(typed: Typed, eager: Outputs, other: Outputs, mode: str, but: Collection[str]) -> list[Finding]:
     """The outputs in which compiled code differs from eager by more than rounding, and errs by an eager float64 run."""
 
     def apart(unit: float) -> list[str]:
-        kept = [(name, leaf) for name, leaf in eager.items() if name not in but]
-        return [name for name, leaf in kept if not _same(other[name], leaf, tolerances.PARITY * unit * _peak(leaf))]
+        allowed = {name: tolerances.PARITY * unit * peak(leaf) for name, leaf in eager.items() if name not in but}
+        with np.errstate(invalid="ignore"):
+            same = {n: np.allclose(other[n], eager[n], rtol=0, atol=a, equal_nan=True) for n, a in allowed.items()}
+        return [name for name in same if not same[name]]
 
-    if not apart(case.unit):
+    if not apart(typed.unit):
         return []
     # forward and backward may compute in dtypes of their own choice
-    unit = max(float(jnp.finfo(dtype).eps) for dtype in float_dtypes(case.run, case.packed.arrays))
+    unit = max(float(jnp.finfo(dtype).eps) for dtype in float_dtypes(typed.run, typed.packed.arrays))
     if not (names := apart(unit)):
         return []
-    exact, nudged = (_exactly(case, nudge) for nudge in (0.0, unit))
+    exact, nudged = (_exactly(typed, nudge) for nudge in (0.0, unit))
     found = []
     for name in names:
         moved, error, by_compiler = (_apart(side[name], exact[name]) for side in (nudged, eager, other))
-        rounding = tolerances.PARITY * unit * _peak(exact[name]) + tolerances.MOVEMENT * moved
+        rounding = tolerances.PARITY * unit * peak(exact[name]) + tolerances.MOVEMENT * moved
         if by_compiler <= tolerances.COMPILER * error + rounding:
             continue
         text = (
-            f"differs from eager by {_peak(other[name] - eager[name]):.3g} under {mode} in {case.dtype.name}; eager "
+            f"differs from eager by {peak(other[name] - eager[name]):.3g} under {mode} in {typed.dtype.name}; eager "
             f"float64 says that {mode} is off by {by_compiler:.2g} and eager by {error:.1g}: the compiler is at fault, "
             f"not the rule"
         )
@@ -267,12 +254,7 @@ def _disagreements(case: Case, eager: Outputs, other: Outputs, mode: str, but: C
     return found
 
 
-def _same(a: np.ndarray, b: np.ndarray, allowed: float) -> bool:
-    with np.errstate(invalid="ignore"):
-        return bool(np.all((np.abs(a - b) <= allowed) | (a == b) | (np.isnan(a) & np.isnan(b))))
-
-
-def _exactly(case: Case, nudge: float) -> Outputs:
+def _exactly(typed: Typed, nudge: float) -> Outputs:
     """The same outputs, eagerly in float64, at inputs that are moved by ``nudge`` of themselves."""
     rng = np.random.default_rng(tolerances.SEED_NUDGE)
 
@@ -281,4 +263,4 @@ def _exactly(case: Case, nudge: float) -> Outputs:
         return jnp.asarray(high * (1 + nudge * rng.choice([-1, 1], size=high.shape)))
 
     with jax.enable_x64(True):
-        return _numpy(case.run(*(moved(leaf) if is_float(leaf) else leaf for leaf in case.packed.arrays)))
+        return _numpy(typed.run(*(moved(leaf) if is_float(leaf) else leaf for leaf in typed.packed.arrays)))

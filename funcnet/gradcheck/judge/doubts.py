@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..engine.inspection import custom_derivatives, rounded_constants
-from ..engine.leaves import floats_of
+from ..engine.leaves import peak
 from ..tolerances import EPS, FLOAT32, ROUNDED, SIGHT, TINY
 from ..trial.subject import Subject
 from . import kinks, reference
@@ -27,23 +27,18 @@ def doubts(subject: Subject, probes: Sequence[Probe], is_widened: bool) -> tuple
 def _below_sight(subject: Subject, p: Probe) -> list[str]:
     """Leaves that disagree and are so small that differences cannot tell who is right: |dx| < 8u·|dy|·|y|/|x|."""
     _, floats = reference.of_floats(subject.primal, p.draw.args)
-    dy, y = (
-        max((float(np.abs(leaf).max(initial=0)) for leaf in floats_of(tree)), default=0.0) for tree in (p.dys[0], p.y)
-    )
+    dy, y = peak(p.dys[0]), peak(p.y)
     return [
         f"{leaf.name}: autodiff and the rule disagree about numbers too small for differences to see: nobody can be "
         f"blamed"
         for leaf, x, ref, got, excess in zip(p.leaves, floats, p.refs[0], p.gots[0], p.excess[0], strict=True)
-        if excess > 1 and max(np.abs(ref).max(), np.abs(got).max()) < SIGHT * EPS * dy * y / max(np.abs(x).max(), TINY)
+        if excess > 1 and peak([ref, got]) < SIGHT * EPS * dy * y / max(peak(x), TINY)
     ]
 
 
 def _rounded_constants(subject: Subject, p: Probe) -> list[str]:
     """Whether all is right but for constants that were rounded to float32, as ``jnp.float32(0.1)`` is."""
-    errors = [
-        np.abs(got - ref).max(initial=0) / max(np.abs(ref).max(initial=0), TINY)
-        for got, ref in zip(p.gots[0], p.refs[0], strict=True)
-    ]
+    errors = [peak(got - ref) / max(peak(ref), TINY) for got, ref in zip(p.gots[0], p.refs[0], strict=True)]
     if p.agrees or max(errors) > ROUNDED * FLOAT32:
         return []
     found = rounded_constants(*reference.of_floats(subject.primal, p.draw.args))

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..engine.leaves import Leaf, first_line, floats_of, is_float
+from ..engine.leaves import first_line, floats_of, is_float, is_traced
 from ..report import Finding
 from ..trial.subject import Subject
 
@@ -20,12 +20,7 @@ class Malformed(Exception):  # noqa: N818  (never leaves the checker)
 
 
 def run_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy: Any) -> list[np.ndarray]:
-    """The cotangents of the differentiable leaves. Raises Malformed."""
-    return [np.asarray(leaf) for leaf in checked_backward(subject, args, residuals, dy)]
-
-
-def checked_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy: Any) -> list[Any]:
-    """The same, as whatever arrays the backward returns; under ``jit`` they are tracers. Raises Malformed."""
+    """The cotangents of the differentiable leaves, as NumPy's arrays unless JAX is tracing. Raises Malformed."""
     try:
         got = subject.bwd(residuals, dy)
     except (Exception, SystemExit) as error:
@@ -33,7 +28,7 @@ def checked_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy
         raise Malformed([Finding("", "", "wrong-structure", text)]) from error
     if found := structure_findings(subject, args, got):
         raise Malformed(found)
-    return float_cotangents(args, got)
+    return [leaf if is_traced(leaf) else np.asarray(leaf) for leaf in float_cotangents(args, got)]
 
 
 def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> list[Finding]:
@@ -52,7 +47,7 @@ def _of_argument(name: str, arg: Any, cotangent: Any) -> Iterator[Finding]:
         if not all(is_absent(leaf) for leaf in jax.tree.leaves(cotangent)):
             yield Finding(name, "", "wrong-structure", "is not differentiable; expected None")
         return
-    expected, leaves = jax.tree_util.tree_leaves_with_path(arg), leaves_of(cotangent, arg)
+    expected, leaves = jax.tree_util.tree_leaves_with_path(arg), cotangents_of(cotangent, arg)
     if len(leaves) != len(expected):
         trees = f"{jax.tree.structure(cotangent)}; expected {jax.tree.structure(arg)}"
         yield Finding(name, "", "wrong-structure", f"bwd returned {trees}")
@@ -82,7 +77,7 @@ def is_absent(leaf: Any) -> bool:
     return leaf is None or getattr(leaf, "dtype", None) == jax.dtypes.float0
 
 
-def leaves_of(cotangent: Any, arg: Any) -> list[Any]:
+def cotangents_of(cotangent: Any, arg: Any) -> list[Any]:
     """The cotangent of every leaf of an argument, in order; as in JAX, None may stand for a whole subtree.
 
     If the trees differ, just the leaves of the cotangent.
@@ -105,16 +100,7 @@ def float_cotangents(args: tuple[Any, ...], got: Any) -> list[Any]:
     """The cotangents of the differentiable leaves, in order; their form must have been found right."""
     flat = []
     for arg, cotangent in zip(args, got, strict=True):
-        leaves = leaves_of(cotangent, arg) if floats_of(arg) else []
+        leaves = cotangents_of(cotangent, arg) if floats_of(arg) else []
         flat += [value for leaf, value in zip(jax.tree.leaves(arg), leaves, strict=False) if is_float(leaf)]
     assert len(flat) == len(floats_of(args))
     return flat
-
-
-def not_finite(leaves: list[Leaf], gots: list[np.ndarray], refs: list[np.ndarray]) -> list[Finding]:
-    """The leaves that hold NaN or infinity, if the reference has neither."""
-    return [
-        Finding(*leaf, "not-finite", "holds NaN or infinity; expected is finite")
-        for leaf, got, ref in zip(leaves, gots, refs, strict=True)
-        if np.isfinite(ref).all() and not np.isfinite(got).all()
-    ]

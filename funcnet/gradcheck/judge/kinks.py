@@ -1,28 +1,22 @@
-"""Inputs that are not drawn at random: exact zeros and ties, at which a derivative has a choice and may not go beyond
-it; values far out; and masks that hide a whole row."""
+"""Judges a backward at the inputs of trial/variants.py: at a kink any slope between those on both sides is right."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from .. import tolerances
-from ..engine.compiling import compiled
-from ..engine.inspection import has_kinks, has_while
-from ..engine.leaves import all_finite, cast, floats_of, is_float
-from ..engine.packing import pack
+from ..engine.inspection import KINKED, primitives
+from ..engine.leaves import all_finite, cast, peak
 from ..report import Finding
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
 from ..trial.variants import FAR, SMOOTH_TOO, UNBOUNDED, VARIANTS
 from . import reference
 from .form import Malformed, run_backward
-from .probe import Probe, allowed_error, truth
+from .probe import Probe, allowed_error
 
 Leaves = list[np.ndarray]  # an array for each differentiable leaf
-Pull = Callable[[tuple[Any, ...], Any, list[Leaves]], list[Leaves]]
-"""From arguments, a cotangent, and points that say what the differentiable leaves are, to the reference at each."""
 
 
 class Around(NamedTuple):
@@ -39,7 +33,7 @@ class Around(NamedTuple):
 
     def scale(self, i: int) -> float:
         """The largest slope of leaf ``i``."""
-        return float(max(np.abs(self.low[i]).max(initial=0), np.abs(self.high[i]).max(initial=0), tolerances.TINY))
+        return max(peak([self.low[i], self.high[i]]), tolerances.TINY)
 
     def parted(self, i: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Where two slopes of leaf ``i`` are those of a kink."""
@@ -64,15 +58,16 @@ def around(
     dy: Any,
     gots: Leaves | None = None,
     kinked: bool = True,
-    pull: Pull | None = None,
+    hasty: bool = False,
 ) -> Around | None:
     """The slopes by autodiff at the point itself and a step aside in several directions; None if they are not finite.
 
-    The first direction moves everything up: it parts zeros, and keeps ties. Of many that tie each may be taken: so
-    elements of ``gots`` that lie outside are moved alone. If nothing is ``kinked``, the point itself will do.
+    The first direction moves everything up, which parts zeros and keeps ties. A backward may choose any one of many
+    that tie, so elements of ``gots`` that lie outside are moved alone. If nothing is ``kinked``, the point itself will
+    do. ``hasty``: by compiled code if there is any.
     """
-    eagerly = _eagerly(subject)
-    floats = [np.asarray(leaf) for leaf in floats_of(args)]
+    f, here = reference.of_floats(subject.primal, args)
+    floats = [np.asarray(leaf) for leaf in here]
 
     def beside(ways: list[Leaves]) -> list[Leaves]:
         steps = [(sign * tolerances.ASIDE, way) for way in ways for sign in (1, -1)]
@@ -80,12 +75,14 @@ def around(
 
     rng = np.random.default_rng(tolerances.SEED_WAYS)
     ways = [[np.ones(np.shape(x)) for x in floats], *([rng.normal(size=np.shape(x)) for x in floats] for _ in "ab")]
-    found = (pull or eagerly)(args, dy, [floats, *(beside(ways) if kinked else [])])
-    unit = max((float(np.abs(d).max(initial=0)) for d in floats_of(dy)), default=0.0)
+    points = [floats, *(beside(ways) if kinked else [])]
+    pulled = (reference.compiled_at(f, [dy], points) if hasty else None) or reference.eagerly_at(f, [dy], points)
+    found = [leaves for (leaves,) in pulled]
+    unit = peak(dy)
     above, below = found[1:3] if kinked else found * 2
     hull = _hull(found, above, below, unit)
     if kinked and gots is not None and all_finite(found):
-        found += eagerly(args, dy, beside(_alone(hull, gots)))
+        found += [leaves for (leaves,) in reference.eagerly_at(f, [dy], beside(_alone(hull, gots)))]
         hull = _hull(found, above, below, unit)
     return hull if all_finite([hull.low, hull.high]) else None
 
@@ -104,32 +101,6 @@ def _alone(hull: Around, gots: Leaves) -> list[Leaves]:
             way[i].flat[flat] = 1.0
             ways.append(way)
     return ways
-
-
-def _eagerly(subject: Subject) -> Pull:
-    def pull(args: tuple[Any, ...], dy: Any, points: list[Leaves]) -> list[Leaves]:
-        f, _ = reference.of_floats(subject.primal, args)
-        return [[np.asarray(leaf) for leaf in reference.vjp(f, *point)[1](dy)] for point in points]
-
-    return pull
-
-
-def _all_at_once(subject: Subject) -> Pull:
-    """The same compiled, which is faster; one program for arguments of the same shapes."""
-    programs: dict[Any, Callable[..., Any]] = {}
-
-    def pull(args: tuple[Any, ...], dy: Any, points: list[Leaves]) -> list[Leaves]:
-        packed = pack((args, dy))
-        moved = iter([*zip(*points, strict=True), *([leaf] * len(points) for leaf in floats_of(dy))])
-        stacked = [np.stack(next(moved)) if is_float(array) else array for array in packed.arrays]
-        key = packed.form, tuple(np.shape(array) for array in stacked)
-        if key not in programs:
-            programs[key] = compiled(truth(subject, packed.form), stacked, packed.floats(), hasty=True)
-        found = programs[key](*stacked)
-        by_leaf = [np.asarray(found[leaf.cotangent]) for leaf in subject.leaves(args)]
-        return [list(at_point) for at_point in zip(*by_leaf, strict=True)]
-
-    return pull
 
 
 # ---------------------------------------------------------------- excuses
@@ -163,14 +134,14 @@ def smooth_directions(subject: Subject, args: tuple[Any, ...], dy: Any) -> Leave
 
 
 def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[list[Finding], list[str]]:
-    """Findings at exact zeros, at ties and far out; and notes on the convention by which the backward chooses at kinks.
+    """Findings at exact zeros, at ties and far out; and notes on how the backward chooses at kinks.
 
-    The leaves in ``but`` are zero by cancellation, and not looked at.
+    The leaves in ``but`` cancel to zero, and are skipped.
     """
-    f, floats = reference.of_floats(subject.primal, draw.args)
-    if has_while(f, floats):  # it may go on for ever outside its domain
+    used = primitives(*reference.of_floats(subject.primal, draw.args))
+    if "while" in used:  # it may go on for ever outside its domain
         return [], []
-    kinked, pull = has_kinks(f, floats), _all_at_once(subject)
+    kinked = bool(used & KINKED)
     notes: list[str] = []
     for kind, make in VARIANTS.items():
         if not (kinked or kind in SMOOTH_TOO) or (kind in FAR and draw.domain not in UNBOUNDED):
@@ -189,7 +160,7 @@ def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[li
             variant = Variant(kind, args, dy, run_backward(subject, args, residuals, dy))
         except Malformed as malformed:
             return malformed.findings, []
-        found, conventions = _tried(subject, variant, kinked, but, pull)
+        found, conventions = _tried(subject, variant, kinked, but)
         if found:
             return found, []
         notes += conventions
@@ -205,17 +176,10 @@ class Variant(NamedTuple):
     gots: Leaves
 
 
-def _tried(
-    subject: Subject, v: Variant, kinked: bool, but: frozenset[int], compiled: Pull
-) -> tuple[list[Finding], list[str]]:
+def _tried(subject: Subject, v: Variant, kinked: bool, but: frozenset[int]) -> tuple[list[Finding], list[str]]:
     """Tries compiled code first; reports a fault only if the eager run confirms it."""
-    for pull in (compiled, None):
-        try:
-            hull = around(subject, v.args, v.dy, v.gots, kinked, pull)
-        except Exception:  # it cannot be compiled
-            if pull is None:
-                raise
-            continue
+    for hasty in (True, False):
+        hull = around(subject, v.args, v.dy, v.gots, kinked, hasty)
         found, notes = _judged(subject, v, hull, but) if hull else ([], [])
         if not found:
             break
@@ -240,7 +204,7 @@ def _judged(subject: Subject, v: Variant, hull: Around, but: frozenset[int]) -> 
     for i, (leaf, got) in enumerate(zip(subject.leaves(v.args), v.gots, strict=True)):
         if i in but:
             continue
-        if text := _fault(hull, i, got, v.kind):
+        if text := _beyond(hull, i, got, v.kind):
             found.append(Finding(*leaf, "wrong-mask" if np.isfinite(got).all() else "not-finite", text))
         elif convention := _convention(hull, i, got, v.kind):
             notes.append(f"at {v.kind} {leaf.cotangent} {convention}")
@@ -249,7 +213,7 @@ def _judged(subject: Subject, v: Variant, hull: Around, but: frozenset[int]) -> 
     return found, notes
 
 
-def _fault(hull: Around, i: int, got: np.ndarray, kind: str) -> str | None:
+def _beyond(hull: Around, i: int, got: np.ndarray, kind: str) -> str | None:
     outside = hull.outside(i, got)
     if outside.any():
         at = tuple(int(n) for n in np.unravel_index(np.argmax(outside), outside.shape))

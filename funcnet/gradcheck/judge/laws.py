@@ -1,13 +1,14 @@
 """The laws of a backward: it gives the same answer twice, and it is linear in its cotangent."""
 
+import functools
 from typing import Any
 
 import jax
 import numpy as np
 
-from ..engine.leaves import is_float
+from ..engine.leaves import close, is_float, peak
 from ..report import Finding
-from ..tolerances import FAR, FAR_OFF, LINEAR, TINY
+from ..tolerances import HUGE, HUGE_ERROR, LINEAR
 from ..trial.subject import Subject
 from .form import run_backward
 from .probe import Probe
@@ -23,16 +24,16 @@ def law_findings(subject: Subject, p: Probe) -> list[Finding]:
     again = run(p.dys[0])
     pairs = enumerate(zip(again, p.gots[0], strict=True))
     if not all(i in p.vanished or np.array_equal(a, b, equal_nan=True) for i, (a, b) in pairs):
-        return [Finding("", "", "nondeterministic", "bwd gives another answer when it is called again with the same")]
+        return [Finding("", "bwd", "nondeterministic")]
     dy, other = p.dys[:2]
     answers = zip(p.gots[0], p.gots[1], run(_plus(dy, dy, -1)), run(_plus(dy, dy)), run(_plus(dy, other)), strict=True)
-    far = run(_plus(dy, dy, FAR - 1))  # clipping that does not bite at ordinary cotangents
+    far = run(_plus(dy, dy, HUGE - 1))  # clipping that does not bite at ordinary cotangents
     broken = {
         leaf: found
         for i, (leaf, got, at_far) in enumerate(zip(p.leaves, answers, far, strict=True))
         if i not in p.vanished and (found := _broken(*got, at_far))
     }
-    return [Finding(*leaf, *found) for leaf, found in broken.items()]
+    return [Finding(*leaf, mistake, evidence=(seen,)) for leaf, (mistake, seen) in broken.items()]
 
 
 def _plus(a: Any, b: Any, factor: float = 1.0) -> Any:
@@ -43,18 +44,18 @@ def _plus(a: Any, b: Any, factor: float = 1.0) -> Any:
 def _broken(
     first: np.ndarray, second: np.ndarray, zero: np.ndarray, double: np.ndarray, both: np.ndarray, far: np.ndarray
 ) -> tuple[str, str] | None:
-    """The mistake and its description, from the answers to dy₁, dy₂, 0, 2·dy₁, dy₁ + dy₂ and 10⁶·dy₁."""
-    scale = max(np.abs(answer).max(initial=0) for answer in (first, second, zero))
-
-    def same(a: np.ndarray, b: np.ndarray) -> bool:
-        return bool(np.abs(a - b).max(initial=0) <= LINEAR * scale + TINY)
-
-    if same(zero, 0 * first) and same(double, 2 * first) and same(both, first + second):
-        if np.abs(far - FAR * first).max(initial=0) > FAR_OFF * scale:
-            return "nonlinear-in-cotangent", "is not linear in dy: bwd(1e6 dy) is not 1e6 bwd(dy)"
-        return None
-    if same(double, first) and not same(zero, 0 * first):
-        return "ignores-cotangent", "does not depend on dy: bwd(2 dy) = bwd(dy), and bwd(0) is not 0"
-    if same(double, 4 * first):
-        return "cotangent-squared", "is quadratic in dy: bwd(2 dy) = 4 bwd(dy)"
-    return "nonlinear-in-cotangent", "is not linear in dy; a backward must be"
+    """The mistake and what shows it, from the answers to dy₁, dy₂, 0, 2·dy₁, dy₁ + dy₂ and 10⁶·dy₁."""
+    scale = peak([first, second, zero])
+    same = functools.partial(close, tolerance=LINEAR, scale=scale)
+    laws = {
+        "bwd(0) is not 0": same(zero, 0 * first),
+        "bwd(2 dy) is not 2 bwd(dy)": same(double, 2 * first),
+        "bwd(dy₁ + dy₂) is not bwd(dy₁) + bwd(dy₂)": same(both, first + second),
+        "bwd(1e6 dy) is not 1e6 bwd(dy)": not peak(far - HUGE * first) > HUGE_ERROR * scale,  # it may overflow to NaN
+    }
+    broken = [law for law, holds in laws.items() if not holds]
+    if "bwd(0) is not 0" in broken and same(double, first):
+        return "ignores-cotangent", "bwd(2 dy) = bwd(dy), and bwd(0) is not 0"
+    if "bwd(2 dy) is not 2 bwd(dy)" in broken and same(double, 4 * first):
+        return "cotangent-squared", "bwd(2 dy) = 4 bwd(dy)"
+    return ("nonlinear-in-cotangent", broken[0]) if broken else None

@@ -1,6 +1,7 @@
 """One comparison in float64: what a backward gives on one draw, beside the reference.
 
-``probe`` runs both sides eagerly. ``compiled_probe`` compiles them, which is faster, and blames nobody.
+``probe`` runs both sides eagerly. ``compiled_probe`` compiles them, which is faster, and blames nobody. ``adequacy``
+plants mistakes into a right backward, and counts those that the probes would have caught.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..engine.compiling import compiled
-from ..engine.leaves import Leaf, cast, floats_of, is_float
-from ..engine.packing import pack, unpack
+from ..engine.leaves import Leaf, all_finite, cast, close, is_float, pack, peak, unpack
 from ..report import Element, Finding
 from ..tolerances import ABSOLUTE, EPS, MOVEMENT, NUDGES, PARITY, RELATIVE, SEED_DY, TINY, VANISHING
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
 from . import reference
-from .form import Malformed, checked_backward, not_finite, run_backward
+from .form import Malformed, run_backward
 
 
 class Probe(NamedTuple):
@@ -49,10 +49,8 @@ class Probe(NamedTuple):
 
     def tiny(self) -> list[int]:
         """Leaves that hold next to nothing, beside dy, on either side."""
-        dy = max((float(np.abs(leaf).max(initial=0)) for leaf in floats_of(self.dys)), default=0.0)
-        rows = (*self.gots, *self.refs)
-        sizes = [max(float(np.abs(row[i]).max(initial=0)) for row in rows) for i in range(len(self.leaves))]
-        return [i for i, size in enumerate(sizes) if 0 < size < VANISHING * dy]
+        sizes = [peak([row[i] for row in (*self.gots, *self.refs)]) for i in range(len(self.leaves))]
+        return [i for i, size in enumerate(sizes) if 0 < size < VANISHING * peak(self.dys)]
 
     def without(self, leaves: Iterable[int]) -> Probe:
         """With these leaves vanished."""
@@ -74,9 +72,12 @@ def probe(subject: Subject, draw: Draw, cotangents: int = 2) -> Probe:
     dys = [draw_cotangent(y, rng) for _ in range(cotangents)]
     gots = [run_backward(subject, args, residuals, dy) for dy in dys]
     refs = reference.pull(subject.primal, args, dys)
-    if found := not_finite(leaves, gots[0], refs[0]):
+    sides = zip(leaves, gots[0], refs[0], strict=True)
+    if found := [Finding(*leaf, "not-finite") for leaf, got, ref in sides if all_finite(ref) and not all_finite(got)]:
         raise Malformed(found)
-    excess = _excess(subject, args, dys, refs, gots)
+    excess = list(map(errors_in_units, gots, refs))
+    if any(units > 1 for row in excess for units in row):  # the dear term only if the cheap ones fail
+        excess = list(map(errors_in_units, gots, refs, reference.movement(subject.primal, args, dys, refs, NUDGES)))
     return Probe(draw._replace(args=args), leaves, y, residuals, dys, refs, gots, excess)
 
 
@@ -86,34 +87,17 @@ def _same_value(subject: Subject, y: Any, primal: Any) -> None:
     For a ``custom_vjp`` the two are different code; for a rule they are one, and must give the same twice.
     """
     if str(jax.tree.structure(y)) == str(jax.tree.structure(primal)):
-        pairs = list(zip(jax.tree.leaves(y), jax.tree.leaves(primal), strict=True))
-        units = 0 if subject.primal_is_fwd else PARITY
-        if all(np.shape(a) == np.shape(b) and _near(np.asarray(a), np.asarray(b), units) for a, b in pairs):
+        pairs = zip(*(map(np.asarray, jax.tree.leaves(tree)) for tree in (y, primal)), strict=True)
+        if all(
+            close(a, b, PARITY * EPS) if is_float(a) and not subject.primal_is_fwd else np.array_equal(a, b)
+            for a, b in pairs
+        ):
             return
-    if subject.primal_is_fwd:
-        text = "the forward gives another value when it is called again with the same arguments"
-        raise Malformed([Finding("", "", "nondeterministic", text)])
-    text = "the fwd of this custom_vjp returns another value than the function that it decorates"
-    raise Malformed([Finding("", "", "primal-mismatch", text)])
-
-
-def _near(a: np.ndarray, b: np.ndarray, units: int) -> bool:
-    if not units or not is_float(a):
-        return bool(np.array_equal(a, b))
-    return bool(np.abs(a - b).max(initial=0) <= units * EPS * np.abs(b).max(initial=0))
+    mistake = ("fwd", "nondeterministic") if subject.primal_is_fwd else ("", "primal-mismatch")
+    raise Malformed([Finding("", *mistake)])
 
 
 # ---------------------------------------------------------------- the errors
-
-
-def _excess(
-    subject: Subject, args: tuple[Any, ...], dys: list[Any], refs: list[list[np.ndarray]], gots: list[list[np.ndarray]]
-) -> list[list[float]]:
-    """The largest error of every leaf, in units of what is allowed; its dear term only if the cheap ones fail."""
-    found = list(map(errors_in_units, gots, refs))
-    if all(units <= 1 for row in found for units in row):
-        return found
-    return list(map(errors_in_units, gots, refs, reference.movement(subject.primal, args, dys, refs, NUDGES)))
 
 
 def errors_in_units(
@@ -127,16 +111,13 @@ def errors_in_units(
 def allowed_error(refs: list[np.ndarray], moved: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
     """The error that each element may have; ``moved`` is how far each moves with the rounding of the inputs."""
     room = [MOVEMENT * m for m in moved] if moved is not None else [np.zeros(())] * len(refs)
-    return [
-        RELATIVE * np.abs(r) + ABSOLUTE * np.abs(r).max(initial=0) + more for r, more in zip(refs, room, strict=True)
-    ]
+    return [RELATIVE * np.abs(r) + ABSOLUTE * peak(r) + more for r, more in zip(refs, room, strict=True)]
 
 
 def _ratio(error: np.ndarray, allowed: np.ndarray) -> float:
     if not np.isfinite(error).all():
         return float("inf")
-    exact = error == 0
-    return float(np.max(np.where(exact, 0, error / np.where(exact, 1, np.maximum(allowed, TINY))), initial=0))
+    return float(np.max(error / np.maximum(allowed, TINY), where=error > 0, initial=0))
 
 
 def worst_errors(probes: Sequence[Probe]) -> dict[str, float]:
@@ -145,13 +126,51 @@ def worst_errors(probes: Sequence[Probe]) -> dict[str, float]:
 
 
 def worst_elements(p: Probe, i: int, count: int = 3) -> tuple[Element, ...]:
-    """The elements of a leaf that are farthest off."""
-    name, got, ref = p.leaves[i].cotangent, p.gots[0][i], p.refs[0][i]
-    found = []
-    for flat in np.argsort(-np.abs(got - ref), axis=None, kind="stable")[:count]:
+    """The wrong elements of a leaf that are farthest off, for the cotangent at which it is wrong the most."""
+    k = int(np.argmax([row[i] for row in p.excess]))
+    name, got, ref = p.leaves[i].cotangent, p.gots[k][i], p.refs[k][i]
+    error, found = np.abs(got - ref), []
+    for flat in np.argsort(-error, axis=None, kind="stable")[:count]:
         at = tuple(int(n) for n in np.unravel_index(flat, ref.shape))
-        found.append(Element(f"{name}[{', '.join(map(str, at))}]" if at else name, float(got[at]), float(ref[at])))
+        if error[at] > allowed_error([ref])[0][at]:
+            found.append(Element(f"{name}[{', '.join(map(str, at))}]" if at else name, float(got[at]), float(ref[at])))
     return tuple(found)
+
+
+# ---------------------------------------------------------------- the quality of the probes
+
+
+MUTATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "dropped": np.zeros_like,
+    "scaled by 1.001": lambda d: 1.001 * d,
+    "negated": np.negative,
+    "transposed": lambda d: np.swapaxes(d, -1, -2),
+}
+
+
+def adequacy(subject: Subject, probes: Sequence[Probe]) -> tuple[float, list[str]]:
+    """The share of mutants that the probes would have caught, and the names of the others.
+
+    A mutant is a cotangent dropped, scaled by 1.001, negated or, if square, transposed. A leaf whose true gradient is
+    zero hides such mistakes: then the share is below 1, as it should be.
+    """
+    shapes = [got.shape for got in probes[0].gots[0]]
+    mutants = [
+        (i, what)
+        for i, shape in enumerate(shapes)
+        for what in MUTATIONS
+        if what != "transposed" or (len(shape) > 1 and shape[-1] == shape[-2] > 1)  # else told by its shape
+    ]
+    left = mutants
+    for p in probes:
+        if not left:
+            break
+        movements = reference.movement(subject.primal, p.draw.args, p.dys, p.refs)
+        for moved, ref, got in zip(movements, p.refs, p.gots, strict=True):
+            allowed = allowed_error(ref, moved)
+            left = [(i, what) for i, what in left if (np.abs(MUTATIONS[what](got[i]) - ref[i]) <= allowed[i]).all()]
+    share = 1 - len(left) / len(mutants) if mutants else 1.0
+    return share, [f"{probes[0].leaves[i].cotangent} {what}" for i, what in left]
 
 
 # ---------------------------------------------------------------- compiled
@@ -169,20 +188,8 @@ def hand(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
             if is_float(leaf)
         }
-        cotangents = checked_backward(subject, args, residuals, dy)
+        cotangents = run_backward(subject, args, residuals, dy)
         return found | {leaf.cotangent: d for leaf, d in zip(subject.leaves(args), cotangents, strict=True)}
-
-    return run
-
-
-def truth(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
-    """``(args, dy)``, packed, to the reference of every cotangent, by name."""
-
-    def run(*arrays) -> dict[str, Any]:
-        args, dy = unpack(form, arrays)
-        f, floats = reference.of_floats(subject.primal, args)
-        _, pull = reference.vjp(f, *floats)
-        return {leaf.cotangent: d for leaf, d in zip(subject.leaves(args), pull(dy), strict=True)}
 
     return run
 
@@ -199,26 +206,32 @@ def shape_of_y(subject: Subject, args: tuple[Any, ...]) -> Any:
 def compiled_probe(subject: Subject, draw: Draw) -> Callable[[frozenset[int]], Probe | None]:
     """Starts compiling both sides of a probe. Call the result, with the leaves known to cancel, to get the probe.
 
-    It is None unless the sides agree: compiled code blames nobody. Forward and backward are one program and the
-    reference another, so that no error of the compiler is in both.
+    It is None unless the sides agree: compiled code blames nobody. Forward and backward are compiled apart from the
+    reference, so that no error of the compiler is in both.
     """
     args = cast(draw.args, jnp.float64)
     try:
         y = shape_of_y(subject, args)
         dy = draw_cotangent(y, np.random.default_rng([draw.seed, SEED_DY]))
-    except Exception:  # whatever it is, the eager probe says it better
+    except Exception:  # the eager probe reports the error
         return lambda vanished: None
     packed = pack((args, dy))
-    sides = [compiled(run(subject, packed.form), packed.arrays, hasty=True) for run in (hand, truth)]
+
+    def truth(*arrays):
+        args, dy = unpack(packed.form, arrays)
+        f, floats = reference.of_floats(subject.primal, args)
+        return reference.vjp(f, *floats)[1](dy)
+
+    sides = [compiled(run, packed.arrays, hasty=True) for run in (hand(subject, packed.form), truth)]
 
     def compared(vanished: frozenset[int]) -> Probe | None:
         leaves = subject.leaves(args)
         try:
-            found = [run(*packed.arrays) for run in sides]
+            by_hand, by_autodiff = (run(*packed.arrays) for run in sides)
         except Exception:
             return None
-        gots, refs = ([np.asarray(side[leaf.cotangent]) for leaf in leaves] for side in found)
-        if not all(np.isfinite(leaf).all() for leaf in (*gots, *refs)):
+        gots, refs = [np.asarray(by_hand[leaf.cotangent]) for leaf in leaves], [np.asarray(d) for d in by_autodiff]
+        if not all_finite((gots, refs)):
             return None
         excess = errors_in_units(gots, refs)
         p = Probe(draw._replace(args=args), leaves, y, None, [dy], [refs], [gots], [excess])

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import tolerances
 from ..engine.compiling import compiled, traced_once
-from ..engine.jaxprs import with_stops_held
+from ..engine.jaxprs import has_no_reverse, with_stops_held
 from ..engine.leaves import first_line, is_float
 from ..trial.subject import InputError
 
@@ -49,7 +49,7 @@ def vjp(f: Callable[..., Any], *floats: Any) -> tuple[Any, Callable[[Any], Seque
         try:
             return reverse(dy)
         except ValueError as error:
-            if "Reverse-mode differentiation does not work" not in str(error):
+            if not has_no_reverse(error):
                 raise
             return [_along_units(f, floats, i, dy) for i in range(len(floats))]
 
@@ -76,40 +76,49 @@ def movement(
 ) -> list[list[np.ndarray]]:
     """How far the reference moves when the inputs move by one rounding unit: what no backward can be blamed for.
 
-    For each cotangent and leaf the largest movement under several nudges. Several run as one compiled program, whose
+    For each cotangent and leaf the largest movement under several nudges. Several run compiled together, and their
     results are compared with each other alone.
     """
     f, floats = of_floats(primal, args)
-
-    def pulled(point: Sequence[Any]) -> list[Any]:
-        _, pullback = vjp(f, *point)
-        return [pullback(dy) for dy in dys]
-
     here = [np.asarray(leaf) for leaf in floats]
     points = [here]
     for nudge, sign in itertools.product(range(nudges), (1, -1)):
         rng = np.random.default_rng(tolerances.SEED_NUDGE + nudge)
         signs = [sign * rng.choice([-1, 1], size=leaf.shape) for leaf in here]
         points.append([np.asarray(leaf * (1 + tolerances.EPS * by)) for leaf, by in zip(here, signs, strict=True)])
-    seen = _at_once(pulled, points) if nudges > 1 else None
-    seen = seen or [refs, *(pulled([jax.device_put(leaf) for leaf in point]) for point in points[1:])]
+    seen = compiled_at(f, dys, points) if nudges > 1 else None
+    seen = seen or [refs, *eagerly_at(f, dys, points[1:])]
 
     def moved(dy: int, leaf: int) -> np.ndarray:
-        base, *others = (np.asarray(at[dy][leaf]) for at in seen)
+        base, *others = (at[dy][leaf] for at in seen)
         return np.max([np.abs(other - base) for other in others], axis=0)
 
     with np.errstate(invalid="ignore"):  # infinite at inputs that were infinite in a narrow dtype
         return [[moved(dy, leaf) for leaf in range(len(here))] for dy in range(len(dys))]
 
 
-def _at_once(pulled: Callable[..., list[Any]], points: list[list[np.ndarray]]) -> list[Any] | None:
-    """``pulled`` at each point, compiled; None if it cannot be compiled, or if that would not be quicker."""
+Pulled = list[list[list[np.ndarray]]]  # for each point and each cotangent an array for each leaf
+
+
+def eagerly_at(f: Callable[..., Any], dys: list[Any], points: list[list[np.ndarray]]) -> Pulled:
+    """The reference at each point."""
+    pullbacks = (vjp(f, *(jax.device_put(leaf) for leaf in point))[1] for point in points)
+    return [[[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys] for pullback in pullbacks]
+
+
+def compiled_at(f: Callable[..., Any], dys: list[Any], points: list[list[np.ndarray]]) -> Pulled | None:
+    """The same by compiled code; None if there is none, or if it would not be quicker."""
+
+    def pulled(point: Sequence[Any]) -> list[Any]:
+        _, pullback = vjp(f, *point)
+        return [pullback(dy) for dy in dys]
+
     stacked = [np.stack(leaves) for leaves in zip(*points, strict=True)]
     if sum(leaf.size for leaf in stacked) > tolerances.AT_ONCE:
         return None
     try:
         found = compiled(lambda *leaves: jax.lax.map(pulled, leaves), stacked, hasty=True)(*stacked)
-    except Exception:  # it looks at values; whatever else it is, the eager run says it better
+    except Exception:  # it looks at values, or the eager run reports the error
         return None
     found = jax.tree.map(np.asarray, found)
     return [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(len(points))]

@@ -12,7 +12,7 @@ from ..report import Finding
 from ..tolerances import ELEMENTS, FEW_ROWS, GROWTH, MORE_ROWS
 from ..trial.draws import Draw
 from ..trial.subject import Subject
-from .arithmetic import as_users_have_it, case_of
+from .arithmetic import as_users_have_it, in_dtype
 from .form import Malformed
 from .probe import probe, shape_of_y, worst_elements
 
@@ -34,8 +34,8 @@ def too_large(subject: Subject, draw: Draw, dtype: Any) -> bool:
 
 def _amount(subject: Subject, draw: Draw, dtype: Any) -> tuple[int, int]:
     with as_users_have_it(dtype):
-        case = case_of(subject, draw, dtype)
-        return amount(case.run, case.packed.arrays)
+        typed = in_dtype(subject, draw, dtype)
+        return amount(typed.run, typed.packed.arrays)
 
 
 def _cut(draw: Draw, rows: int) -> Draw:

@@ -10,11 +10,10 @@ import numpy as np
 
 from ...types import Layer
 from ..engine.compiling import compiled
-from ..engine.leaves import all_finite, cast, first_line, floats_of, is_float
-from ..engine.packing import pack
+from ..engine.leaves import all_finite, cast, first_line, floats_of, is_float, pack, with_default_integers
 from ..tolerances import ELEMENTS, SEED_DY
 from .settings import Settings, arrays_of, settings
-from .specs import Spec, leaves_of, specs_of
+from .specs import Spec, flat, specs_of
 from .subject import InputError, Subject, as_subject
 
 # Each axis name takes the next size, in order of appearance. Sizes are coprime and at least 5, so that a factor names
@@ -58,11 +57,11 @@ class Inputs(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def draws(target: Any, *inputs: Any, dtype: Any = jnp.float64, seed: int = 0, **given: Any) -> list[Drawn]:
+def draws(target: Any, *inputs: Any, dtype: Any = None, seed: int = 0, **given: Any) -> list[Drawn]:
     """The inputs on which ``check`` tries a backward, each with a cotangent.
 
-    ``target``, ``inputs``, ``seed`` and ``given`` (``in_shape``, ``sizes``, ``ranges``) are those of ``check``, and so
-    are the errors raised. Floating arrays are in ``dtype``: use those of float64 under ``jax.enable_x64(True)``.
+    Takes ``target``, ``inputs``, ``seed`` and ``given`` (``in_shape``, ``sizes``, ``ranges``) as ``check`` does, and
+    raises the same errors. Floating arrays are in ``dtype``, by default JAX's own; use float64 with x64 enabled.
 
     ::
 
@@ -70,20 +69,21 @@ def draws(target: Any, *inputs: Any, dtype: Any = jnp.float64, seed: int = 0, **
         y, residuals = rule.fwd(*args)
         cotangents = rule.bwd(residuals, dy)
     """
-    subject = as_subject(target)
-    asked = settings(target, inputs, dtypes=(dtype,), seed=seed, **given)
+    default = jnp.result_type(float)
+    (dtype,) = (asked := settings(target, inputs, dtypes=(dtype or default,), seed=seed, **given)).dtypes
     with jax.enable_x64(True):
-        subject, found = inputs_for(subject, target, inputs, asked)
-        drawn = []
+        subject, found = inputs_for(as_subject(target), target, inputs, asked)
+    drawn = []
+    with jax.enable_x64(jnp.float64 in (default, dtype)):
         for draw in found.draws:
-            args = cast(draw.args, dtype)
+            args = with_default_integers(cast(draw.args, dtype))
             y, _ = subject.fwd(*args)
             drawn.append(Drawn(args, draw_cotangent(y, np.random.default_rng([draw.seed, SEED_DY]))))
-        return drawn
+    return drawn
 
 
 def inputs_for(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Settings) -> tuple[Subject, Inputs]:
-    """Inputs for a Layer, from the caller's arrays, or from shapes; and the subject on the arguments that they are for.
+    """Inputs from a Layer's ``in_shape``, the caller's arrays, or shapes; and the subject on just these arguments.
 
     Raises InputError if there is nothing to try, or the forward raises or is not finite.
     """
@@ -117,7 +117,7 @@ def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[s
         if _all_finite(subject, found[:2]):
             kept = found[:2] + [draw for draw in found[2:] if survives(subject, draw)]
             note = f"inputs were drawn as {domain}: others are not finite"
-            return Inputs(kept, _many_rows(specs, seed, sizes, domain, ROWS), () if domain == "normal" else (note,))
+            return Inputs(kept, _many_rows(specs, seed, sizes, domain), () if domain == "normal" else (note,))
     raise InputError(f"the forward of {subject.name} is not finite on the inputs")
 
 
@@ -189,7 +189,7 @@ def _at_sizes(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domai
         raise InputError(f"sizes is for the axes {', '.join(names) or '(there are none)'}; got {', '.join(unknown)}")
     if len(names) > len(SIZES[0]):
         raise InputError(f"at most {len(SIZES[0])} axes have names; got {len(names)}")
-    ranges = {s.below for s in leaves_of(specs) if s.below} - {axis for s in leaves_of(specs) for axis in s.axes}
+    ranges = {s.below for s in flat(specs) if s.below} - {axis for s in flat(specs) for axis in s.axes}
     if unbounded := {below for below in ranges if not below.isdigit()} - sizes.keys():
         below = min(unbounded)
         raise InputError(f"the range {below} is no axis of an argument; give it a size, as in sizes={{{below!r}: 10}}")
@@ -199,23 +199,23 @@ def _at_sizes(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domai
             tables[1][name] = (2, 3)
     if names:
         wide, even = (_sized(names, table, sizes) for table in (WIDE, EVEN))
-        fits = all(math.prod(_shape(leaf, wide)) <= MANY for leaf in leaves_of(specs))
+        fits = all(math.prod(_shape(leaf, wide)) <= MANY for leaf in flat(specs))
         tables.append(wide if fits else even)
-    for leaf in leaves_of(specs):
+    for leaf in flat(specs):
         if math.prod(_shape(leaf, tables[0])) > ELEMENTS:
             raise InputError(f"an array {' '.join(leaf.axes)!r} would be too large; fix its axes by sizes=...")
     return [_draw(specs, table, [seed, i], domain) for i, table in enumerate(tables)]
 
 
-def _many_rows(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str, rows: int) -> Draw | None:
-    """A draw whose first axis has that many rows; None if no axis is free, or an array would be too large."""
+def _many_rows(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str) -> Draw | None:
+    """A draw whose first axis has ROWS rows; None if no axis is free, or an array would be too large."""
     names = _axis_names(specs)
     if not names or names[0] in sizes:
         return None
-    table = {**_sized(names, SIZES[0], sizes), names[0]: (rows,)}
-    if any(math.prod(_shape(leaf, table)) > ELEMENTS for leaf in leaves_of(specs)):
+    table = {**_sized(names, SIZES[0], sizes), names[0]: (ROWS,)}
+    if any(math.prod(_shape(leaf, table)) > ELEMENTS for leaf in flat(specs)):
         return None
-    return _draw(specs, table, [seed, rows], domain)
+    return _draw(specs, table, [seed, ROWS], domain)
 
 
 def _sized(names: Sequence[str], table: Sequence[int], sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
@@ -224,7 +224,7 @@ def _sized(names: Sequence[str], table: Sequence[int], sizes: Mapping[str, int])
 
 
 def _axis_names(specs: tuple[Any, ...]) -> list[str]:
-    leaves = leaves_of(specs)
+    leaves = flat(specs)
     names = dict.fromkeys(axis for s in leaves for axis in (*s.axes, *([s.below] if s.below else [])))
     return [name for name in names if not name.isdigit()]
 

@@ -1,4 +1,4 @@
-"""Checks a call of ``check``: every mistake in it is one line that says what was expected."""
+"""Checks the arguments of ``check``: each mistake in them is one line that says what was expected."""
 
 import functools
 import operator
@@ -37,7 +37,7 @@ def settings(
     drawn = not isinstance(target, Layer) and all(isinstance(given, str) for given in inputs)
     if isinstance(target, Layer) != (in_shape is not None) or (in_shape is not None and inputs):
         raise InputError(
-            "a Layer, and nothing else, is checked with in_shape=..., without the batch axis, and no inputs"
+            "a Layer needs in_shape=..., without the batch axis, and no inputs; nothing else takes in_shape"
         )
     for name, value in (("sizes", sizes), ("ranges", ranges)):
         if value and not drawn:

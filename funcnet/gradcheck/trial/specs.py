@@ -34,7 +34,7 @@ def specs_of(subject: Subject, shapes: Sequence[str], ranges: Mapping[str, str |
             raise InputError(f"ranges is for integer arguments of {subject.name}; got {name!r}")
         named[name] = spec._replace(below=str(below))
     for name, spec in named.items():
-        if any(s.kind == "int" and not s.below for s in leaves_of(spec)):
+        if any(s.kind == "int" and not s.below for s in flat(spec)):
             raise InputError(
                 f"{subject.name}'s argument {name} holds integers: say what they stay below, by "
                 f"ranges={{{name!r}: 10}}, the shape 'N:int<10' or Annotated[Int[...], Below('K')]"
@@ -59,7 +59,7 @@ def _from_annotations(subject: Subject) -> list[Any]:
     return found
 
 
-def leaves_of(specs: Any) -> list[Spec]:
+def flat(specs: Any) -> list[Spec]:
     """Every Spec in a pytree of them, in order."""
     return [s for s in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, Spec)) if isinstance(s, Spec)]
 

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal
 
 from ...types import Layer
-from ..engine.leaves import Leaf, floats_of, is_float
-from ..engine.packing import unpack
+from ..engine.leaves import Leaf, floats_of, is_float, unpack
 from ..engine.widening import widened
 
 

@@ -6,19 +6,18 @@ that slip is the mistake, and it was made on the line that computes the value.
 
 from collections import ChainMap, defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ...engine.jaxprs import Hooks, Program, evaluate
-from ...engine.leaves import Leaf
 from ...judge.probe import Probe
 from ...report import Finding
 from ...tolerances import APART, EQUAL
 from ...trial.subject import Subject
-from ..evidence import Evidence, by_shape
+from ..evidence import Evidence, by_shape, finding_at, together_then_alone
 from ..graph import Result, mapped_vjps
 from .operands import earlier_slips, factor_slips, mask_slips, transpose_slips
 from .slip import Slip, stopped
@@ -140,38 +139,23 @@ class _Tried:
         return [self.chosen[k] for k in np.flatnonzero(fits).tolist()]
 
 
-class Explained(NamedTuple):
-    """What slips explain: the findings, the numbers of the slips, and the leaves that are left."""
-
-    findings: list[Finding]
-    numbers: list[int]
-    left: list[int]
-
-
-def explain(subject: Subject, probes: Sequence[Probe], wrong: list[int]) -> Explained:
-    """Looks for one slip that explains all the wrong leaves, then for one that explains each alone."""
+def explain(subject: Subject, probes: Sequence[Probe], wrong: list[int]) -> tuple[list[Finding], list[int], list[int]]:
+    """Findings of slips that explain the wrong leaves, the numbers of these slips, and the leaves that are left."""
     same, others = by_shape(probes)
     slips = all_slips(Evidence(subject, same[:1]).program())
     rare = next((k for k, slip in enumerate(slips) if slip.mistake == ORDER[-1]), len(slips))
-    found = Explained([], [], wrong)
+    found: dict[int, Finding] = {}
+    left = list(wrong)
     for batch in (range(rare), range(rare, len(slips))):
-        if not (found.left and batch):
+        if not (left and batch):
             continue
         tried = _Tried(subject, same, batch)
-        for group in [found.left, *([i] for i in found.left if len(found.left) > 1)]:
-            if not set(group) <= set(found.left):
-                continue
+        for group in together_then_alone(left):
             for k in tried.explaining(group):
                 if all(_Tried(subject, [p], [k]).explaining(group) for p in others[:1]):
-                    leaves = [i for i in found.left if k in tried.explaining([i])]
-                    finding = _finding([same[0].leaves[i] for i in leaves], slips[k])
-                    left = [i for i in found.left if i not in leaves]
-                    found = Explained([*found.findings, finding], [*found.numbers, k], left)
+                    leaves = [i for i in left if k in tried.explaining([i])]
+                    named = [same[0].leaves[i] for i in leaves]
+                    found[k] = finding_at(slips[k].line, named, slips[k].mistake, slips[k].text)
+                    left[:] = [i for i in left if i not in leaves]
                     break
-    return found
-
-
-def _finding(leaves: list[Leaf], slip: Slip) -> Finding:
-    evidence = (f"the same explains {', '.join(leaf.cotangent for leaf in leaves[1:])}",) if leaves[1:] else ()
-    file, number, source, _ = slip.line
-    return Finding(*leaves[0], slip.mistake, slip.text, None, None, file, number, source, evidence)
+    return list(found.values()), list(found), left

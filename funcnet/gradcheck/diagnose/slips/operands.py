@@ -1,6 +1,5 @@
 """Slips in the derivative of one step by one of its operands: conditions, transposes, and factors of products."""
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,9 +24,9 @@ def mask_slips(step: Step, program: Program) -> Iterator[Slip]:
         shape = program.types[step.outs[0]].shape
         kept = [j for j in differentiable(step, program) if program.types[step.ins[j]].shape == shape]
         for j in kept:
-            yield slip(THROUGH, functools.partial(_operand, step, j))
+            yield slip(THROUGH, lambda env, j=j: env[step.ins[j]])  # type: ignore[misc]
             if len(kept) > 1:
-                yield slip(THROUGH, functools.partial(_unmasked, step, j))
+                yield slip(THROUGH, lambda env, j=j: env[step.ins[j]] + without(step, env, j))  # type: ignore[misc]
         if len(kept) > 1:
             everything = "lets the gradient through to all that this line chooses from"
             yield slip(everything, lambda env: sum(env[step.ins[j]] for j in kept))
@@ -41,14 +40,6 @@ def mask_slips(step: Step, program: Program) -> Iterator[Slip]:
         yield slip("goes to every place, not to the place of the extreme alone", _reduced(jnp.sum, step))
         yield slip("is shared by every place, not by the place of the extreme alone", _reduced(jnp.mean, step))
         yield slip("goes to the place of the opposite extreme", _reduced(opposite, step))
-
-
-def _operand(step: Step, j: int, env: Env) -> Any:
-    return env[step.ins[j]]
-
-
-def _unmasked(step: Step, j: int, env: Env) -> Any:
-    return env[step.ins[j]] + without(step, env, j)
 
 
 def _reduced(reduction: Callable[..., Any], step: Step) -> Callable[[Env], Any]:

@@ -8,11 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from ...engine.jaxprs import Program, Step, evaluate
+from ...tolerances import LARGEST_JACOBIAN, NEAREST, REACH
 from .slip import ELEMENTWISE, SMOOTH, Env, Slip, differentiable, finite_or_zero, stopped
-
-REACH = 16  # steps of an elementwise function that is written out: a gelu has ten
-NEAREST = 40  # pairs of lines, the result of one being a factor of the other's gradient
-LARGEST_JACOBIAN = 400  # entries of a value whose Jacobian is written out for its diagonal
 
 # A slope written in terms of the output, such as y(1 − y) for the sigmoid, to which the input may have been given.
 AT_OUTPUT: dict[str, list[Callable[[Any], Any]]] = {
