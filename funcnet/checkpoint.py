@@ -96,6 +96,7 @@ def checkpoints(
                 beside = dict(found.notes)
                 digests = {beside.pop(DIGEST), _digest_of(found.tree, *beside.values())} - {None}
             except Exception as error:  # whatever orbax and tensorstore make of damaged files
+                logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # other reads fail later: they are not reported
                 raise CheckpointError(f"{directory}: checkpoint {step} cannot be restored: {_said(error)}") from error
             if len(digests) > 1 or beside.keys() != {"notes"}:
                 raise CheckpointError(f"{directory}: checkpoint {step} holds other values than were saved")

@@ -70,9 +70,11 @@ def find_run(where: str, *files: str) -> Path:
     for found in (path, path / "latest", *numbered[:1]):
         if any((found / file).exists() for file in files):
             return found
+    if len(files) > 1:
+        raise CommandError(f"{where} holds no run: neither {' nor '.join(files)}")
     latest = next((f"{p}, its newest run," for p in numbered[:1]), where)
     raise CommandError(
-        f"{latest} holds no {files[0]}; an experiment that saves its model writes it at the end: digits, mnist_cnn, "
+        f"{latest} holds no {files[0]}; experiments that save their model write it at the end: digits, mnist_cnn, "
         "char_gpt, tabular"
     )
 

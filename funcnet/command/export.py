@@ -44,10 +44,10 @@ def export(arguments: argparse.Namespace) -> None:
     from ..checkpoint import write_whole
 
     model, out = load(arguments), Path(arguments.out)
-    if out.is_dir() or not out.parent.is_dir():
-        raise CommandError(
-            f"--out {out}: {'is a directory' if out.is_dir() else f'there is no directory {out.parent}'}"
-        )
+    if not out.parent.is_dir():
+        raise CommandError(f"--out {out}: there is no directory {out.parent}")
+    if out.exists() and not out.is_file():  # a directory, or a device, which the new file would replace
+        raise CommandError(f"--out {out}: is no regular file")
     content, call, says = (to_onnx if arguments.onnx else to_jax)(model)
     error = _largest_error(model, call)
     if not error < TOLERANCE:

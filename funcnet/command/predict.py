@@ -209,7 +209,9 @@ def of_text(model: Model, path: Path) -> dict[str, Any]:
 def _show(document: dict[str, Any]) -> None:
     if "next" in document:
         bits = f", {document['bits_per_byte']:.3f} bits per byte" if "bits_per_byte" in document else ""
-        print(f"the last {document['read']:,} of {document['of']:,} bytes{bits}; what comes next:")
+        print(
+            f"the last {document['read']:,} of {max(document['of'], document['read']):,} bytes{bits}; what comes next:"
+        )
         show(
             "byte",
             "text",

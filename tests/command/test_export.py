@@ -104,7 +104,10 @@ def test_onnx_agrees(name, tmp_path, capsys):
 
 def test_what_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatch):
     run(tmp_path / "run", "mlp")
-    asks = {str(tmp_path): "is a directory", str(tmp_path / "none" / "a.jax"): f"there is no directory {tmp_path}/none"}
+    asks = {
+        str(tmp_path): "is no regular file",
+        str(tmp_path / "none" / "a.jax"): f"there is no directory {tmp_path}/none",
+    }
     for out, message in asks.items():
         assert main(["export", str(tmp_path / "run"), "-o", out]) == 2
         assert capsys.readouterr().err == f"funcnet export: --out {out}: {message}\n"

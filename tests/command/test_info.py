@@ -43,6 +43,9 @@ def test_it_says_what_and_how_well(tmp_path, capsys):
 
 
 def test_a_run_without_a_model_and_an_unfinished_one(tmp_path, capsys):
+    assert main(["info", str(tmp_path)]) == 2
+    nothing = f"funcnet info: {tmp_path} holds no run: neither metrics.json nor config.json nor model.json\n"
+    assert capsys.readouterr().err == nothing
     (tmp_path / "config.json").write_text('{"experiment": "iris"}')
     assert main(["info", str(tmp_path)]) == 0
     assert "experiment  iris, not finished" in capsys.readouterr().out.splitlines()

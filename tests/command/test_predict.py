@@ -214,7 +214,7 @@ def test_what_does_not_suit_is_one_line(images, text, tmp_path, refused):
     assert refused(images, tmp_path).endswith(f"{tmp_path} is a directory; expected a file")
     assert refused(images, tmp_path / "none").endswith("none: No such file or directory")
     assert refused(tmp_path / "none", tmp_path / "x.npy").startswith(f"{tmp_path}/none is no directory; expected")
-    assert refused(tmp_path, tmp_path / "x.npy").startswith(f"{tmp_path} holds no model.json; an experiment that")
+    assert refused(tmp_path, tmp_path / "x.npy").startswith(f"{tmp_path} holds no model.json; experiments that")
     (tmp_path / "empty").touch()
     assert refused(text, tmp_path / "empty").endswith("empty is empty; expected text")
     assert refused(images, tmp_path / "empty").endswith("is neither npy, npz nor IDX")
