@@ -4,6 +4,9 @@ Layers and combinators are exported here; rules live in ``funcnet.ops``, data se
 checker in ``funcnet.gradcheck``.
 """
 
+import importlib
+from typing import Any
+
 from . import data, initializers, layers, models, ops, optimizers, schedules, training
 from .layers import *  # noqa: F403  (every layer, by its own list)
 from .models import transformer_block
@@ -28,3 +31,10 @@ __all__ = [
     "train_epoch", "train_epochs", "train_step", "training", "transformer_block", "value_and_grad",
 ]  # fmt: skip
 __all__ += layers.__all__
+
+
+def __getattr__(name: str) -> Any:
+    """The checker, imported when it is first asked for: nothing that trains needs it."""
+    if name == "gradcheck":
+        return importlib.import_module(".gradcheck", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

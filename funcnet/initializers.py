@@ -11,7 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from .types import Initializer, Shape
+from .types import Initializer, Shape, require_key
 
 
 def zeros() -> Initializer:
@@ -27,7 +27,7 @@ def normal(stddev: float = 0.01) -> Initializer:
     """N(0, stddev²); 0.01 as in Krizhevsky, Sutskever & Hinton (2012), section 5."""
 
     def init(key, shape: Shape, dtype=float):
-        return stddev * jax.random.normal(key, shape, dtype)
+        return stddev * jax.random.normal(require_key("an initializer", key), shape, dtype)
 
     return init
 
@@ -38,7 +38,7 @@ def uniform(low: float = -0.5, high: float = 0.5) -> Initializer:
         raise ValueError(f"uniform expects low < high; got {low} and {high}")
 
     def init(key, shape: Shape, dtype=float):
-        return jax.random.uniform(key, shape, dtype, low, high)
+        return jax.random.uniform(require_key("an initializer", key), shape, dtype, low, high)
 
     return init
 

@@ -16,6 +16,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -38,6 +39,22 @@ class Rule(NamedTuple):
 
     fwd: Callable[..., tuple[Any, Residuals]]
     bwd: Callable[[Residuals, Any], tuple[Any, ...]]
+
+
+class _Derivation:
+    """The ``__doc__`` of ``Rule``: of the class its own, of a rule its two derivations, so that ``help`` shows them."""
+
+    def __init__(self, own: str | None):
+        self.own = own
+
+    def __get__(self, rule: Rule | None, owner: type) -> str | None:
+        if rule is None:
+            return self.own
+        parts = (inspect.getdoc(part) or "It has no docstring." for part in rule)
+        return "\n\n".join(f"{name}:\n{doc}" for name, doc in zip(("Forward", "Backward"), parts, strict=True))
+
+
+Rule.__doc__ = cast(str, _Derivation(Rule.__doc__))
 
 
 class Layer(NamedTuple):
@@ -110,3 +127,37 @@ def at_least_float32(dtype: Any) -> Any:
 
 class ShapeError(ValueError):
     """An array or a shape that does not fit; the message names the layer, the shape it got and the shape it expects."""
+
+
+def require_arrays(name: str, tree: Any) -> None:
+    """Raises TypeError for anything in ``tree`` that is not an array, such as the numbers of a list."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if not hasattr(leaf, "shape"):
+            kind = f"{type(tree).__name__} that holds {type(leaf).__name__}" if path else type(leaf).__name__
+            raise TypeError(f"{name} expects an array; got a {kind}: jnp.asarray(...) makes an array of it")
+
+
+def require_key(name: str, key: Any) -> Any:
+    """The random key itself. Raises TypeError for anything else, such as a seed."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):
+        seed = key if isinstance(key, int) else 0
+        raise TypeError(f"{name} expects a random key; got {key!r:.60}: jax.random.key({seed:d}) makes one")
+    return key
+
+
+def require_made(name: str, kind: type, value: Any) -> None:
+    """Raises TypeError unless ``value`` is of the kind, which a factory that was not called is not."""
+    if not isinstance(value, kind):
+        called = getattr(value, "__name__", "")
+        hint = f"the function {called}: call it, {called}(...)" if called else f"{value!r:.60}"
+        raise TypeError(f"{name} expects {'an' if kind is Optimizer else 'a'} {kind.__name__}; got {hint}")
+
+
+def require_not_a_pair(name: str, params: Any) -> None:
+    """Raises TypeError for ``(params, out_shape)``, the pair that ``init`` returns."""
+    match params:
+        case (_, tuple(shape)) if shape and all(isinstance(size, int) for size in shape):
+            raise TypeError(
+                f"{name} got the pair that init returns; pass its first part: params, out_shape = net.init(...)"
+            )

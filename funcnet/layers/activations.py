@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from .. import ops
 from ..types import Layer, Rule, ShapeError
-from .lifting import factory, lift
+from .lifting import factory, lift, require
 
 relu = factory(ops.relu, "relu")
 sigmoid = factory(ops.sigmoid, "sigmoid")
@@ -38,6 +38,7 @@ def gated(rule: Rule, name: str) -> Layer:
         return {}, (*in_shape[:-1], in_shape[-1] // 2)
 
     def fwd(params, x, key=None):
+        require(name, params, x)
         if x.shape[-1] % 2:
             raise ShapeError(f"{name} got x of shape {x.shape}, expects (N, ..., C) with an even C")
         return rule.fwd(*jnp.split(x, 2, axis=-1))

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import initializers, ops
-from ..types import Initializer, Layer, Params, ShapeError
+from ..types import Initializer, Layer, Params, ShapeError, require_key
+from .lifting import require
 from .linear import dense
 
 
@@ -51,16 +52,20 @@ def multi_head_attention(
     def init(key, in_shape):
         if len(in_shape) < 2 or in_shape[-1] % heads:
             raise ShapeError(f"{name} got input shape {in_shape}, expects (..., T, D) with D a multiple of {heads}")
-        features, (qkv_key, out_key) = in_shape[-1], jax.random.split(key)
+        features, (qkv_key, out_key) = in_shape[-1], jax.random.split(require_key(name, key))
         both = (heads + 2 * shared) * (features // heads)
         qkv, _ = dense(both, w_init).init(qkv_key, in_shape)
         out, _ = dense(features, out_init).init(out_key, in_shape)
         return {"qkv": qkv, "out": out}, in_shape
 
     def fwd(params, x, key=None):
+        any_map = {"w": (None, None), "b": (None,)}
+        require(name, params, x, qkv=any_map, out=any_map)
         wanted = params["qkv"]["w"].shape[0]
         if x.ndim < 2 or x.shape[-1] != wanted:
             raise ShapeError(f"{name} got x of shape {x.shape}, expects (N, ..., T, {wanted})")
+        both = (heads + 2 * shared) * (wanted // heads)
+        require(name, params, x, qkv={"w": (wanted, both), "b": (both,)}, out={"w": (wanted, wanted), "b": (wanted,)})
         q, k, v, inwards = queries_keys_values(params["qkv"], x, heads, shared)
         if turn is not None:
             q, k = turn.fwd(q)[0], turn.fwd(k)[0]

@@ -7,7 +7,7 @@ their names, and so are the residuals.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..types import Layer, ShapeError
+from ..types import Layer, Params, ShapeError, require_arrays, require_key, require_made, require_not_a_pair
 
 
 def serial(*layers: Layer, **named: Layer) -> Layer:
@@ -29,15 +29,16 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
 
     def init(key, in_shape):
         params, shape = [], in_shape
-        for (label, layer), layer_key in zip(parts.items(), _split(key, len(parts)), strict=True):
+        for (label, layer), layer_key in zip(parts.items(), _split("serial", key, len(parts)), strict=True):
             with _inside("serial", label):
                 layer_params, shape = layer.init(layer_key, shape)
             params.append(layer_params)
         return pack(params), shape
 
     def fwd(params, x, key=None):
+        _require_params("serial", parts, named, params, x)
         residuals, y = [], x
-        for (label, layer), layer_key in zip(parts.items(), _split(key, len(parts)), strict=True):
+        for (label, layer), layer_key in zip(parts.items(), _split("serial", key, len(parts)), strict=True):
             with _inside("serial", label):
                 y, r = layer.fwd(params[label], y, layer_key)
             residuals.append(r)
@@ -60,7 +61,7 @@ def residual(layer: Layer) -> Layer:
 
     Raises TypeError for a part that is not a Layer; ``init`` raises ShapeError if f changes the shape.
     """
-    _require_layer("residual", 0, layer)
+    require_made("residual[0]", Layer, layer)
 
     def init(key, in_shape):
         with _inside("residual", 0):
@@ -97,7 +98,7 @@ def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum", **nam
 
     def init(key, in_shape):
         params, shapes = [], []
-        for (label, layer), layer_key in zip(parts.items(), _split(key, len(parts)), strict=True):
+        for (label, layer), layer_key in zip(parts.items(), _split(name, key, len(parts)), strict=True):
             with _inside(name, label):
                 layer_params, shape = layer.init(layer_key, in_shape)
             params.append(layer_params)
@@ -111,8 +112,9 @@ def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum", **nam
         return pack(params), shapes[0] if width is None else (*shapes[0][:-1], width)
 
     def fwd(params, x, key=None):
+        _require_params(name, parts, named, params, x)
         ys, residuals = [], []
-        for (label, layer), layer_key in zip(parts.items(), _split(key, len(parts)), strict=True):
+        for (label, layer), layer_key in zip(parts.items(), _split(name, key, len(parts)), strict=True):
             with _inside(name, label):
                 y, r = layer.fwd(params[label], x, layer_key)
             ys.append(y)
@@ -147,7 +149,7 @@ def repeat(layer: Layer, times: int) -> Layer:
     if times < 1:
         raise ValueError(f"repeat expects at least one time; got {times}")
     name = f"repeat({times})"
-    _require_layer(name, 0, layer)
+    require_made(f"{name}[0]", Layer, layer)
 
     def init(key, in_shape):
         shapes = []
@@ -158,7 +160,7 @@ def repeat(layer: Layer, times: int) -> Layer:
             return params
 
         with _inside(name, 0):
-            params = jax.vmap(one)(jax.random.split(key, times))
+            params = jax.vmap(one)(jax.random.split(require_key(name, key), times))
         if shapes[0] != in_shape:
             raise ShapeError(f"{name}({layer.name}) got output shape {shapes[0]}, expects its input shape {in_shape}")
         return params, in_shape
@@ -167,8 +169,14 @@ def repeat(layer: Layer, times: int) -> Layer:
         def step(x, part):
             return layer.fwd(part[0], x, part[1])
 
+        require_not_a_pair(name, params)
+        require_arrays(name, (params, x))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            if leaf.shape[:1] != (times,):
+                at = f"params{jax.tree_util.keystr(path)}"
+                raise ShapeError(f"{name} got {at} of shape {leaf.shape}, expects ({times}, ...): a row for each time")
         with _inside(name, 0):
-            keys = None if key is None else jax.random.split(key, times)
+            keys = None if key is None else jax.random.split(require_key(name, key), times)
             return lax.scan(step, x, (params, keys), length=times)
 
     def bwd(residuals, dy):
@@ -195,7 +203,7 @@ def _parts(
         raise ValueError(f"{name} takes its parts by position or by name, not some of each")
     parts: dict[Label, Layer] = dict(named.items() if named else enumerate(layers))
     for label, layer in parts.items():
-        _require_layer(name, label, layer)
+        require_made(f"{name}[{label}]", Layer, layer)
     return parts, (lambda values: dict(zip(named, values, strict=True))) if named else tuple
 
 
@@ -205,15 +213,22 @@ def _seen(combine: Callable[..., Layer], parts: dict[Label, Layer], named: dict[
     return tuple(parts.values()), again, tuple(named)
 
 
-def _require_layer(name: str, label: Label, layer: Any) -> None:
-    if not isinstance(layer, Layer):
-        called = getattr(layer, "__name__", "")
-        hint = f"the function {called}: call it, {called}(...)" if called else f"{layer!r:.60}"
-        raise TypeError(f"{name}[{label}] expects a Layer; got {hint}")
+def _require_params(
+    name: str, parts: Mapping[Label, Layer], named: Mapping[str, Layer], params: Params, x: Any
+) -> None:
+    """Raises TypeError unless ``x`` holds arrays, ShapeError unless there are parameters for each part, and no more."""
+    require_arrays(name, x)
+    require_not_a_pair(name, params)
+    fits = params.keys() == named.keys() if isinstance(params, Mapping) else isinstance(params, Sequence) and not named
+    if not fits or len(params) != len(parts):
+        wanted = f"a dict of {list(named)}" if named else f"a tuple of {len(parts)}"
+        got = f"a dict of {list(params)}" if isinstance(params, Mapping) else f"a {type(params).__name__}"
+        got += f" of {len(params)}" if isinstance(params, Sequence) else ""
+        raise ShapeError(f"{name} got params that are {got}, expects {wanted}: are they of another network?")
 
 
-def _split(key, n: int):
-    return [None] * n if key is None else list(jax.random.split(key, n))
+def _split(name: str, key, n: int):
+    return [None] * n if key is None else list(jax.random.split(require_key(name, key), n))
 
 
 def _differentiable(dx, name: str, label: Label, layer: Layer):

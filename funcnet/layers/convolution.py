@@ -8,8 +8,8 @@ import jax
 
 from .. import initializers, ops
 from ..ops.windows import Padding, Pair, pair
-from ..types import Initializer, Layer, Rule, ShapeError
-from .lifting import out_shape
+from ..types import Initializer, Layer, Rule, ShapeError, require_key
+from .lifting import out_shape, require
 
 
 def conv2d(
@@ -65,16 +65,19 @@ def _convolution(
     if features < 1 or features % groups:
         raise ValueError(f"{kind} expects features of at least 1, a multiple of groups={groups}; got {features}")
 
+    expected = {"w": (*field, None, features)} | ({"b": (features,)} if bias else {})
+
     def init(key, in_shape):
         if len(in_shape) != 3 or in_shape[-1] % groups:
             raise ShapeError(f"{name} got input shape {in_shape}, expects (H, W, C), C a multiple of groups={groups}")
-        w_key, b_key = jax.random.split(key)
+        w_key, b_key = jax.random.split(require_key(name, key))
         params = {"w": w_init(w_key, (*field, in_shape[-1] // groups, features))}
         if bias:
             params["b"] = b_init(b_key, (features,))
         return params, out_shape(lambda x: rule.fwd(x, params["w"]), in_shape, params["w"].dtype)
 
     def fwd(params, x, key=None):
+        require(name, params, x, **expected)
         return rule.fwd(x, params["w"], params.get("b"))
 
     def bwd(residuals, dy):

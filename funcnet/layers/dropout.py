@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import ops
 from ..types import Layer
+from .lifting import require
 
 
 def dropout(rate: float) -> Layer:
@@ -11,16 +12,17 @@ def dropout(rate: float) -> Layer:
 
     Raises ValueError unless 0 <= rate < 1.
     """
-    rule = ops.dropout(rate)
+    rule, name = ops.dropout(rate), f"dropout({rate})"
 
     def init(key, in_shape):
         return {}, in_shape
 
     def fwd(params, x, key=None):
+        require(name, params, x)
         return rule.fwd(x, key)
 
     def bwd(residuals, dy):
         dx, _ = rule.bwd(residuals, dy)
         return {}, dx
 
-    return Layer(init, fwd, bwd, f"dropout({rate})")
+    return Layer(init, fwd, bwd, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import initializers, ops
 from ..types import Initializer, Layer, ShapeError
+from .lifting import require
 
 
 def embedding(vocabulary: int, features: int, table_init: Initializer = initializers.normal(0.02)) -> Layer:
@@ -15,17 +16,20 @@ def embedding(vocabulary: int, features: int, table_init: Initializer = initiali
     if vocabulary < 1 or features < 1:
         raise ValueError(f"embedding expects at least one token and one feature; got {vocabulary} and {features}")
 
+    name = f"embedding({vocabulary}, {features})"
+
     def init(key, in_shape):
         return {"table": table_init(key, (vocabulary, features))}, (*in_shape, features)
 
     def fwd(params, tokens, key=None):
+        require(name, params, tokens, table=(vocabulary, features))
         return ops.embedding.fwd(params["table"], tokens)
 
     def bwd(residuals, dy):
         dtable, dtokens = ops.embedding.bwd(residuals, dy)
         return {"table": dtable}, dtokens
 
-    return Layer(init, fwd, bwd, f"embedding({vocabulary}, {features})")
+    return Layer(init, fwd, bwd, name)
 
 
 def positions(length: int, table_init: Initializer = initializers.normal(0.02)) -> Layer:
@@ -43,6 +47,7 @@ def positions(length: int, table_init: Initializer = initializers.normal(0.02)) 
         return {"table": table_init(key, (length, in_shape[-1]))}, in_shape
 
     def fwd(params, x, key=None):
+        require(name, params, x, table=(length, None))
         return ops.positions.fwd(x, params["table"])
 
     def bwd(residuals, dy):

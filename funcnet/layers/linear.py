@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax
 
 from .. import initializers, ops
-from ..types import Initializer, Layer, ShapeError
+from ..types import Initializer, Layer, ShapeError, require_key
+from .lifting import require
 
 
 def dense(
@@ -25,11 +26,12 @@ def dense(
     def init(key, in_shape):
         if not in_shape:
             raise ShapeError(f"{name} got input shape (), expects (..., I)")
-        w_key, b_key = jax.random.split(key)
+        w_key, b_key = jax.random.split(require_key(name, key))
         w = w_init(w_key, (in_shape[-1], features))
         return {"w": w, "b": b_init(b_key, (features,))}, (*in_shape[:-1], features)
 
     def fwd(params, x, key=None):
+        require(name, params, x, w=(None, features), b=(features,))
         wanted = params["w"].shape[0]
         if x.shape[-1:] != (wanted,):
             raise ShapeError(f"{name} got x of shape {x.shape}, expects (N, ..., {wanted})")

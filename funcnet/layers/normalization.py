@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from .. import ops
 from ..ops.normalization import BatchNormResiduals, Population
 from ..types import Layer, Rule, ShapeError
+from .lifting import require
 
 
 def batch_norm(eps: float = 1e-5) -> Layer:
@@ -27,6 +28,7 @@ def batch_norm(eps: float = 1e-5) -> Layer:
         return {"gamma": ones(), "beta": zeros(), "population": Population(zeros(), ones())}, in_shape
 
     def fwd(params, x, key=None):
+        require("batch_norm", params, x, gamma=(None,), beta=(None,), population=None)
         gamma, beta, population = (params[name] for name in ("gamma", "beta", "population"))
         if key is None:
             return inference.fwd(x, gamma, beta, population)
@@ -53,6 +55,7 @@ def _norm(rule: Rule, name: str, vectors: tuple[str, ...] = ("gamma", "beta")) -
         return {vector: starts[vector](in_shape[-1:]) for vector in vectors}, in_shape
 
     def fwd(params, x, key=None):
+        require(name, params, x, **dict.fromkeys(vectors, (None,)))
         return rule.fwd(x, *(params[vector] for vector in vectors))
 
     def bwd(residuals, dy):

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from .. import initializers, ops
-from ..types import Layer, Rule, ShapeError
+from ..types import Layer, Rule, ShapeError, require_key
+from .lifting import require
 
 
 def _recurrent(
@@ -18,6 +19,7 @@ def _recurrent(
     if features < 1:
         raise ValueError(f"{name} expects at least one feature; got {features}")
     name, width = f"{name}({features})", (*gates, features)
+    inner = {"w": (features, *width)} | ({"b": (features,)} if state_bias else {})
 
     def init(key, in_shape):
         if len(in_shape) < 2:
@@ -26,13 +28,14 @@ def _recurrent(
         def w(key, rows):
             return initializers.lecun_normal()(key, (rows, math.prod(width))).reshape(rows, *width)
 
-        w_key, u_key = jax.random.split(key)
+        w_key, u_key = jax.random.split(require_key(name, key))
         params = {"input": {"w": w(w_key, in_shape[-1]), "b": jnp.zeros(width)}, "state": {"w": w(u_key, features)}}
         if state_bias:
             params["state"]["b"] = jnp.zeros(features)
         return params, (*in_shape[:-1], features)
 
     def fwd(params, x, key=None):
+        require(name, params, x, input={"w": (None, *width), "b": width}, state=inner)
         wanted = len(params["input"]["w"])
         if x.ndim < 2 or x.shape[-1] != wanted:
             raise ShapeError(f"{name} got x of shape {x.shape}, expects (N, ..., T, {wanted})")

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from .. import ops
 from ..layers import layer_norm
 from ..layers.attention import merge_heads, queries_keys_values
-from ..types import Params
+from ..types import Params, require_key
 from .gpt import GPTConfig, feed_forward
 
 
@@ -99,6 +99,7 @@ def generate(
     With ``top_k``, draws only among the k likeliest; temperature 0 takes the likeliest. Compiles once per prompt
     length. Raises ValueError for tokens out of range, an empty prompt, or more tokens in all than the context.
     """
+    require_key("generate", key)
     check_tokens(prompt, config.vocabulary)
     prompt = jnp.asarray(prompt, jnp.int32)  # a byte would hold no token above 255
     if prompt.ndim != 2 or not prompt.size or count < 1 or prompt.shape[1] + count > config.context:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from ..types import Rule
+from ..types import Rule, require_key
 
 
 def dropout(rate: float = 0.5) -> Rule:
@@ -25,7 +25,9 @@ def dropout(rate: float = 0.5) -> Rule:
         """
         if key is None or rate == 0:
             return x, None
-        kept = jax.random.bernoulli(key, jnp.float32(1 - rate), x.shape)  # the same in every dtype, with x64 or without
+        kept = jax.random.bernoulli(
+            require_key("dropout", key), jnp.float32(1 - rate), x.shape
+        )  # the same in every dtype, with x64 or without
         return jnp.where(kept, x * scale, jnp.zeros_like(x)), kept
 
     def bwd(kept: Bool[Array, "*B"] | None, dy: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -55,4 +57,4 @@ unembedding = Rule(unembedding_fwd, unembedding_bwd)
 
 def _rows(x: Float[Array, "*B I"]) -> Float[Array, "N I"]:
     """The batch axes merged into one."""
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

@@ -36,6 +36,8 @@ def _standardise(x: Float[Array, "*S"], axes: tuple[int, ...], eps: float, centr
     Two passes, so that nothing cancels. Statistics keep axes of size 1. Without ``centre`` x̂ = x rstd, and σ² is the
     mean square.
     """
+    if not all(x.shape[axis] for axis in axes):
+        raise ShapeError(f"the statistics of no values are asked for: x has shape {x.shape}, averaged over axes {axes}")
     wide = x.astype(at_least_float32(x.dtype))
     mean = wide.mean(axes, keepdims=True)
     centred = wide - mean if centre else wide
@@ -202,7 +204,7 @@ def group_norm(groups: int = 1, eps: float = 1e-5) -> Rule:
 
     def split(x: Examples) -> tuple[Float[Array, "N *S G D"], tuple[int, ...]]:
         """x with its channels as (groups, C/groups), and the axes to average over."""
-        x = x.reshape(*x.shape[:-1], groups, -1)
+        x = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
         return x, (*range(1, x.ndim - 2), x.ndim - 1)
 
     def fwd(x: Examples, gamma: Vector, beta: Vector) -> tuple[Examples, Residuals]:

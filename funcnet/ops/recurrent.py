@@ -9,6 +9,7 @@ rounded to the dtype of u.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -41,9 +42,14 @@ def _first(x: Float[Array, "*B T I"]) -> Float[Array, "T *B I"]:
     return jnp.moveaxis(x, -2, 0)
 
 
+def _flat(w: Float[Array, "I *G H"]) -> Float[Array, "I GH"]:
+    """All gates side by side; the sizes are spelt out, as reshape infers none of an empty array."""
+    return w.reshape(len(w), math.prod(w.shape[1:]))
+
+
 def _times(x: Float[Array, "*B I"], w: Float[Array, "I *G H"]) -> Float[Array, "*B *G H"]:
     """x w for all gates at once, in float32 or wider."""
-    y = jnp.matmul(x.astype(w.dtype), w.reshape(len(w), -1), preferred_element_type=at_least_float32(w.dtype))
+    y = jnp.matmul(x.astype(w.dtype), _flat(w), preferred_element_type=at_least_float32(w.dtype))
     return y.reshape(*x.shape[:-1], *w.shape[1:])
 
 
@@ -51,15 +57,16 @@ def _times_bwd(
     x: Float[Array, "*B I"], w: Float[Array, "I *G H"], dy: Float[Array, "*B *G H"]
 ) -> tuple[Float[Array, "*B I"], Float[Array, "I *G H"]]:
     """dx = dy wᵀ summed over the gates, dw = Σ_B xᵀ dy: as in ``dense_bwd``."""
-    rows = dy.reshape(-1, w[0].size).astype(w.dtype)
-    dw = jnp.matmul(x.astype(w.dtype).reshape(-1, len(w)).T, rows, preferred_element_type=at_least_float32(w.dtype))
+    batch = math.prod(x.shape[:-1])
+    rows = dy.reshape(batch, math.prod(w.shape[1:])).astype(w.dtype)
+    dw = jnp.matmul(x.astype(w.dtype).reshape(batch, len(w)).T, rows, preferred_element_type=at_least_float32(w.dtype))
     return _through(w, dy).astype(x.dtype), dw.reshape(w.shape).astype(w.dtype)
 
 
 def _through(w: Float[Array, "I *G H"], dy: Float[Array, "*B *G H"]) -> Float[Array, "*B I"]:
     """dy wᵀ, summed over the gates."""
-    rows = dy.reshape(*dy.shape[: dy.ndim - w.ndim + 1], -1).astype(w.dtype)
-    return jnp.matmul(rows, w.reshape(len(w), -1).T, preferred_element_type=at_least_float32(w.dtype))
+    rows = dy.reshape(*dy.shape[: dy.ndim - w.ndim + 1], math.prod(w.shape[1:])).astype(w.dtype)
+    return jnp.matmul(rows, _flat(w).T, preferred_element_type=at_least_float32(w.dtype))
 
 
 def _plus(z: Float[Array, "*S"], b: Float[Array, "*G H"]) -> Float[Array, "*S"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from jaxtyping import Array, Float
 
 from ..types import Rule
@@ -9,7 +11,7 @@ from ..types import Rule
 
 def flatten_fwd(x: Float[Array, "N *S"]) -> tuple[Float[Array, "N F"], Float[Array, "0 *S"]]:
     """y = x with every axis after the batch merged into one: (N, *S) to (N, F), F = ∏ S."""
-    return x.reshape(x.shape[0], -1), x[:0]
+    return x.reshape(x.shape[0], math.prod(x.shape[1:])), x[:0]
 
 
 def flatten_bwd(residuals: Float[Array, "0 *S"], dy: Float[Array, "N F"]) -> tuple[Float[Array, "N *S"]]:

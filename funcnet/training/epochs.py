@@ -55,8 +55,8 @@ def epoch_order(key, epoch: int, examples: int, batch_size: int) -> np.ndarray:
 
 def steps_of(examples: int, batch_size: int) -> int:
     """The steps of an epoch. Raises ValueError if not one batch can be filled."""
-    if not 1 <= batch_size <= examples:
-        raise ValueError(f"batch_size lies between 1 and the {examples} training examples; got {batch_size}")
+    if not (isinstance(batch_size, int | np.integer) and 1 <= batch_size <= examples):
+        raise ValueError(f"batch_size lies between 1 and the {examples} training examples; got {batch_size!r}")
     return examples // batch_size
 
 
@@ -137,6 +137,8 @@ _run = jax.jit(_epoch, static_argnums=0, donate_argnums=1)  # the step is compar
 
 def require_positive(name: str, value: int | None) -> None:
     """Raises ValueError unless the value is None or at least 1."""
+    if value is not None and not isinstance(value, int | np.integer):
+        raise ValueError(f"{name} must be a whole number; got {value!r}")
     if value is not None and value < 1:
         raise ValueError(f"{name} must be at least 1; got {value}")
 

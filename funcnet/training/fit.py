@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from ..checkpoint import PathLike, named_leaves, saving
 from ..progress import epoch_progress
-from ..types import Layer, Optimizer, Params, Rule, ShapeError
+from ..types import Layer, Optimizer, Params, Rule, ShapeError, require_arrays, require_made, require_not_a_pair
 from .calibration import calibrate, has_population
 from .epochs import Data, epoch_order, examples_of, require_positive, train_epochs
 from .step import TrainState, init_state, scalar, train_step
@@ -49,6 +49,8 @@ def evaluate(
         raise ValueError(
             f'evaluate expects batch_size >= 1 and no metric called "loss"; got {batch_size}, {[*metrics]}'
         )
+    require_not_a_pair("evaluate", params)
+    require_arrays("evaluate's data", data)
     examples = examples_of(data)
     totals = np.zeros(1 + len(metrics))
     for start in range(0, examples, batch_size):
@@ -113,6 +115,11 @@ def fit(
         require_positive(name, value)
     if patience and validation is None:
         raise ValueError("patience watches the validation loss: give validation data too")
+    for kind, value in ((Layer, net), (Rule, loss)):  # an optimizer may be optax's
+        require_made("fit", kind, value)
+    require_not_a_pair("fit", params)
+    for name, given in {"params": params, "train": train, "validation": validation}.items():
+        require_arrays(f"fit's {name}", given)
     train, validation = jax.tree.map(jnp.asarray, (train, validation))
     examples = examples_of(train)
     sample = jax.tree.map(lambda a: a[: 10_000 if validation is None else examples_of(validation)], train)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..optimizers import apply_updates
-from ..types import Layer, Optimizer, Params, Rule, ShapeError, memoized
+from ..types import Layer, Optimizer, Params, Rule, ShapeError, memoized, require_key, require_made, require_not_a_pair
 
 Batch = Any
 """A pytree of arrays whose first axis counts the examples; of ``train_step`` it is (x, targets)."""
@@ -42,6 +42,10 @@ Aux = Callable[[Float[Array, ""], Params], Any]
 
 def init_state(params: Params, optimizer: Optimizer, key) -> TrainState:
     """The state before the first step. It holds copies: a jitted step may donate it and the caller's arrays live on."""
+    require_not_a_pair("init_state", params)
+    if not hasattr(optimizer, "init"):  # optax's have it too
+        require_made("training", Optimizer, optimizer)
+    require_key("training", key)
     state = TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
     return jax.tree.map(jnp.copy, state)
 

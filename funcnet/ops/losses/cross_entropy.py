@@ -14,6 +14,7 @@ compare with: it gives NaN in the loss and in the gradient. Unless they are bina
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import jax
@@ -201,10 +202,11 @@ def _logits(x: Float[Array, "C D"], table: Float[Array, "K D"], bias: list[Array
 
 def _chunks(rows: Array, chunk: int, features: int) -> Array:
     """Cut rows into chunks, on a new first axis, and pad the last one with zeros; the last ``features`` axes stay."""
-    rows = rows.reshape(-1, *rows.shape[rows.ndim - features :])
+    batch = rows.shape[: rows.ndim - features]
+    rows = rows.reshape(math.prod(batch), *rows.shape[len(batch) :])
     chunk = min(chunk, max(len(rows), 1))
     rows = jnp.pad(rows, [(0, -len(rows) % chunk), *[(0, 0)] * features])
-    return rows.reshape(-1, chunk, *rows.shape[1:])
+    return rows.reshape(len(rows) // chunk, chunk, *rows.shape[1:])
 
 
 def _checked(x: Array, table: Array, bias: list[Array], labels: Array) -> Int[Array, "*B"]:

@@ -8,7 +8,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ...types import ShapeError
+from ...types import ShapeError, require_arrays
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -26,16 +26,19 @@ def check_positive(**settings: float) -> None:
 
 def reduced(terms: Float[Array, "*B"], reduction: Reduction) -> Float[Array, "*R"]:
     """y = (1/n) Σ terms, Σ terms, or terms."""
+    if reduction == "mean" and not terms.size:
+        raise ShapeError(f"the mean of no terms is asked for (shape {terms.shape}); reduction 'sum' gives 0")
     return {"mean": jnp.mean, "sum": jnp.sum, "none": lambda t: t}[reduction](terms)
 
 
 def spread(dy: Float[Array, "*R"], shape: tuple[int, ...], reduction: Reduction) -> Float[Array, "*B"]:
     """The cotangent of every term: dy/n, dy, or dy. The backward of ``reduced``."""
     # multiply by 1/n instead of dividing by n: in float16 a count above 65,504 is infinite
-    return jnp.broadcast_to(dy * (1 / math.prod(shape)) if reduction == "mean" else dy, shape)
+    return jnp.broadcast_to(dy * (1 / max(math.prod(shape), 1)) if reduction == "mean" else dy, shape)
 
 
 def same_shape(name: str, predictions: Array, targets: Array) -> None:
+    require_arrays(name, (predictions, targets))
     if predictions.shape != targets.shape:
         raise ShapeError(
             f"{name} expects targets in the shape of the predictions; got {predictions.shape} and {targets.shape}"
@@ -44,6 +47,7 @@ def same_shape(name: str, predictions: Array, targets: Array) -> None:
 
 def integer_labels(name: str, predictions: Float[Array, "*B K"], labels: Int[Array, "*B"]) -> Int[Array, "*B"]:
     """The labels as int32: a byte cannot be compared with 256 classes. Raises ShapeError."""
+    require_arrays(name, (predictions, labels))
     if predictions.shape[:-1] != labels.shape or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ShapeError(
             f"{name} expects predictions (*B, K) and integer labels (*B); "

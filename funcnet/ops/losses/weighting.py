@@ -45,6 +45,8 @@ def weighted(loss: Rule, reduction: Reduction | Literal["sum_over_batch_size"] =
                 f"weighted expects a loss of reduction 'none', and weights in the shape of its terms or of their first "
                 f"axes; got terms {terms.shape} and weights {weights.shape}"
             )
+        if reduction in ("mean", "sum_over_batch_size") and not terms.size:
+            raise ShapeError(f"the mean of no terms is asked for (shape {terms.shape}); reduction 'sum' gives 0")
         y = terms * _along(weights, terms)
         if reduction != "none":
             y = divided(y.sum(), weights, terms.shape)
