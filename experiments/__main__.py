@@ -1,6 +1,8 @@
 """Lists the experiments."""
 
 import ast
+import os
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -50,4 +52,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+        sys.stdout.flush()
+    except OSError as error:  # a full disk, or a reader that has stopped
+        print(f"python -m experiments: standard output: {error.strerror}", file=sys.stderr, flush=True)
+        os._exit(2)  # not to write the rest once more

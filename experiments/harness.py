@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
-import os
 import statistics
 import sys
 import time
@@ -22,6 +20,7 @@ import simple_parsing
 from funcnet.checkpoint import CheckpointError
 from funcnet.data.idx import DataError
 from funcnet.models import ModelError, Spec, save_model
+from funcnet.streams import writable_streams
 from funcnet.training import NonFiniteError, value_and_grad
 from funcnet.types import Layer, Params, Rule
 
@@ -59,10 +58,19 @@ class Config:
     """A short run that shows that all works, not how well."""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _possible(field.name, getattr(self, field.name))
         at_least(0, seed=self.seed)
         at_least(1, seeds=self.seeds)
         if self.seed + self.seeds - 1 > LARGEST_SEED:
             raise InputError(f"seeds are at most {LARGEST_SEED}; got --seed {self.seed} --seeds {self.seeds}")
+
+
+def _possible(name: str, value: Any) -> None:
+    """Raises InputError for NaN and infinity, and for what no count or rate can be, under the name of its flag."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and not abs(number) <= LARGEST_SEED:
+            raise InputError(f"--{name.replace('_', '-')} is a number of at most {LARGEST_SEED}; got {number}")
 
 
 def at_least(least: int, **values: float) -> None:
@@ -100,12 +108,9 @@ C = TypeVar("C", bound=Config)
 def run(name: str, main: Callable[[C, Path], None], config_type: type[C], description: str | None) -> None:
     """Parses the command line and calls ``main(config, out)``, with ``out`` made and held before anything is computed.
 
-    Bad input is one line on standard error and exit status 2. A reader of the output may close it early (``| head``),
-    and a terminal may lack a character: neither ends a run in a traceback.
+    Bad input is one line on standard error and exit status 2; so is a full disk, or too little memory. No output ends a
+    run in a traceback: see ``writable_streams``.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
     parser = _Parser(
         prog=f"python -m experiments.{name}",
         description=description,
@@ -113,18 +118,20 @@ def run(name: str, main: Callable[[C, Path], None], config_type: type[C], descri
     )
     parser.add_arguments(config_type, "config")
     try:
-        config = parser.parse_args().config
-        given = config.out and config.out.expanduser()
-        with _writable(given or rundir.RUNS):
-            out = rundir.choose(name, given, config.resume, config.overwrite)
-            with rundir.held(out, {"experiment": name, **settings(config)}, config.resume):
-                main(config, out)
-                sys.stdout.flush()
+        with writable_streams(parser.prog):
+            config = parser.parse_args().config
+            given = config.out and config.out.expanduser()
+            with _writable(given or rundir.RUNS):
+                out = rundir.choose(name, given, config.resume, config.overwrite)
+                with rundir.held(out, {"experiment": name, **settings(config)}, config.resume):
+                    main(config, out)
     except (DataError, InputError, NonFiniteError, CheckpointError, ModelError, rundir.RunError, ImportError) as error:
         parser.fail(str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
-        sys.exit(141)
+    except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
+        said = next(iter(str(error).splitlines()), "")
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in said:
+            raise
+        parser.fail(f"these sizes are more than this machine can hold: {said:.200}")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -40,8 +40,11 @@ def choose(name: str, out: Path | None, resume: bool, overwrite: bool) -> Path:
     """
     if out is None:
         return _unfinished(RUNS / name) if resume else _fresh(RUNS / name)
-    if (out / METRICS).is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), out / METRICS)
+    for file in (METRICS, CONFIG, HISTORY, LOG, MODEL, WEIGHTS, f"{name}.png"):  # found now, not after the training
+        if (out / file).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), out / file)
+    if (out / CHECKPOINTS).exists() and not (out / CHECKPOINTS).is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), out / CHECKPOINTS)
     if resume and not _is_run(out):
         raise RunError(f"--resume: there is no run in {out}")
     if _is_run(out) and not overwrite and (not resume or (out / METRICS).exists()):
@@ -91,8 +94,9 @@ def held(out: Path, settings: Mapping[str, Any], resume: bool) -> Iterator[None]
     Raises RunError if another run holds it, CheckpointError if a run with other settings is resumed, and OSError now,
     not after the training, if nothing can be written.
     """
-    with tempfile.TemporaryFile(dir=out):
-        pass
+    with _named(out), tempfile.TemporaryFile(dir=out) as probe:
+        probe.write(bytes(1 << 16))
+        probe.flush()
     lock = filelock.FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -104,6 +108,8 @@ def held(out: Path, settings: Mapping[str, Any], resume: bool) -> Iterator[None]
                 (out / name).unlink(missing_ok=True)
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
         require_same(out / CONFIG, settings)
+        for partial in out.glob(".*.partial"):  # of a run that was killed
+            partial.unlink()
         log = (out / LOG).open("a", encoding="utf-8", errors="replace", buffering=1)
         with log, contextlib.redirect_stdout(_Tee(sys.stdout, log)):
             yield
@@ -112,14 +118,24 @@ def held(out: Path, settings: Mapping[str, Any], resume: bool) -> Iterator[None]
         lock.release()
 
 
+@contextlib.contextmanager
+def _named(file: str | Path) -> Iterator[None]:
+    """Adds the file's name to an OSError: of a full disk the system names none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from None
+
+
 class _Tee:
     """A stream whose text also goes to a log; everything else is the stream's own."""
 
-    def __init__(self, stream: Any, log: io.TextIOBase):
+    def __init__(self, stream: Any, log: io.TextIOWrapper):
         self.stream, self.log = stream, log
 
     def write(self, text: str) -> int:
-        self.log.write(text)
+        with _named(self.log.name):
+            self.log.write(text)
         return self.stream.write(text)
 
     def __getattr__(self, name: str) -> Any:

@@ -4,6 +4,8 @@ Layers and combinators are exported here; rules live in ``funcnet.ops``, data se
 checker in ``funcnet.gradcheck``.
 """
 
+import funcnet_interrupts  # noqa: F401  isort: skip  (first, as all the others take time to import)
+
 import importlib
 from typing import Any
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from .command import export, info, predict, sample
 from .gradcheck.command import cli
+from .streams import writable_streams
 
 # Each adds a parser to the subparsers, whose default ``run`` takes the arguments and returns the exit status.
 COMMANDS = (cli.add_check, predict.add_predict, sample.add_sample, info.add_info, export.add_export)
@@ -27,8 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in COMMANDS:
         add(subparsers)
-    arguments = parser.parse_args(argv)
-    return arguments.run(arguments)
+    with writable_streams("funcnet"):
+        arguments = parser.parse_args(argv)
+        return arguments.run(arguments)
+    return 2
 
 
 if __name__ == "__main__":

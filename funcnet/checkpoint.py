@@ -6,6 +6,7 @@ Both packages come with the extra ``checkpoint``; without it these functions say
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -19,6 +20,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+
+import funcnet_interrupts
 
 from .types import Params
 
@@ -78,12 +81,13 @@ def checkpoints(
         manager = ocp.CheckpointManager(directory / "states", options=options)
     except (ValueError, TypeError, KeyError, AttributeError) as error:  # orbax reads what it wrote beside the states
         raise CheckpointError(f"{directory}: its checkpoints are damaged: {_said(error)}") from error
-    with manager:
+    with _closing(manager, directory):
 
         def save(step: int, tree: Any, notes: Any = None, metric: float | None = None) -> None:
             beside = {"notes": notes, DIGEST: _digest_of(tree, notes)}
             items = ocp.args.Composite(tree=ocp.args.StandardSave(tree), notes=ocp.args.JsonSave(beside))
-            manager.save(step, args=items, metrics=None if metric is None else {"metric": metric})
+            with _writing(directory), _without_callbacks():
+                manager.save(step, args=items, metrics=None if metric is None else {"metric": metric})
 
         def restore(like: Any) -> tuple[Any, Any] | None:
             step = manager.latest_step()
@@ -105,13 +109,40 @@ def checkpoints(
         yield Checkpoints(save, restore)
 
 
+@contextlib.contextmanager
+def _closing(manager: Any, directory: Path) -> Iterator[None]:
+    """Finishes what is being written; an error of the block comes before one of the writing."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            manager.close()
+        raise
+    with _writing(directory), _without_callbacks():
+        manager.close()
+
+
+FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Turns whatever orbax and tensorstore make of a full disk into one line."""
+    try:
+        yield
+    except Exception as error:
+        system = [reason for reason in map(os.strerror, FAULTS) if reason in str(error)]
+        said = [*system, _said(error)][0]
+        raise CheckpointError(f"{directory}: a checkpoint cannot be written: {said:.300}") from error
+
+
 def _said(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @contextlib.contextmanager
 def _without_callbacks() -> Iterator[None]:
-    """Holds back what tensorstore's threads print about reads that were pending when another one failed."""
+    """Holds back what tensorstore's threads print about files that were pending when another one failed."""
     try:
         with contextlib.redirect_stderr(io.StringIO()) as held:
             try:
@@ -160,12 +191,14 @@ def _digest_of(tree: Any, notes: Any) -> str | None:
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Writes a file so that it is there as a whole or stays as it was, whatever happens on the way."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        return partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with funcnet_interrupts.left_over(partial):
+        try:
+            partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+            return partial.replace(path)
+        except OSError as error:  # of a full disk the system names no file
+            if error.errno is None or error.filename is not None:
+                raise
+            raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 # ---------------------------------------------------------------- weights, by safetensors

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 # Every package from the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = {
-    "": "types progress checkpoint data initializers ops layers schedules optimizers training models gradcheck "
+    "": "types progress streams checkpoint data initializers ops layers schedules optimizers training models gradcheck "
     "command __main__",
     "data": "idx arrays sets tables text",
     "ops": "linear shapes activations dropout normalization embedding rotary attention windows convolution pooling "

@@ -15,6 +15,7 @@ import numpy as np
 PathLike = str | os.PathLike[str]
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+LARGEST = 1 << 30  # bytes of data, unless the caller says otherwise: a few forged bytes of gzip can claim more
 CHUNK = 1 << 18  # bytes read at a time: memory grows with the file, not with the claims of its header
 
 
@@ -33,17 +34,18 @@ def blame(culprit: object, advice: str = "") -> Iterator[None]:
         raise DataError(f"{where}: {getattr(error, 'strerror', None) or error}{advice}") from error
 
 
-def read_idx(path: PathLike) -> np.ndarray:
+def read_idx(path: PathLike, at_most: int = LARGEST) -> np.ndarray:
     """The array in an IDX file, plain or gzipped, in native byte order.
 
     The format: bytes 0, 0, type, rank; then ``rank`` sizes as big-endian uint32; then the elements, big-endian and
     with the last axis fastest (LeCun, Cortes & Burges, "The MNIST database", 1998). Gzip is recognised by its first
     bytes, not by the file's name.
 
-    Raises DataError if the file cannot be read, or deviates from the format.
+    Of a gzipped file no more is inflated than the header promises, and one byte. Raises DataError if the file cannot be
+    read, deviates from the format, or claims more than ``at_most`` bytes of data.
     """
     with blame(path):
-        return read_hashed(path)[0]
+        return read_hashed(path, at_most)[0]
 
 
 def read_hashed(path: PathLike, at_most: float = math.inf) -> tuple[np.ndarray, str]:

@@ -115,8 +115,8 @@ def fit(
         require_positive(name, value)
     if patience and validation is None:
         raise ValueError("patience watches the validation loss: give validation data too")
-    for kind, value in ((Layer, net), (Rule, loss)):  # an optimizer may be optax's
-        require_made("fit", kind, value)
+    for kind, made in ((Layer, net), (Rule, loss)):  # an optimizer may be optax's
+        require_made("fit", kind, made)
     require_not_a_pair("fit", params)
     for name, given in {"params": params, "train": train, "validation": validation}.items():
         require_arrays(f"fit's {name}", given)

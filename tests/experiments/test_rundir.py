@@ -110,3 +110,22 @@ def test_a_run_that_is_killed_goes_on_to_the_same_figures(tmp_path):
     figures = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "killed")]
     assert figures[0]["test_loss"] == figures[1]["test_loss"]
     assert figures[0]["test_accuracy"] == figures[1]["test_accuracy"]
+
+
+@pytest.mark.parametrize("name", ["probe.png", "history.csv", "log.txt"])
+def test_a_directory_where_a_file_shall_be_is_found_before_the_training(name, monkeypatch, capsys):
+    Path("here", name).mkdir(parents=True)
+    assert refused(["--out", "here"], monkeypatch, capsys) == f"--out here/{name}: Is a directory"
+
+
+def test_a_full_disk_is_one_line_and_what_was_there_is_intact(tmp_path):
+    """The limit on a file's size stands in for the disk: a checkpoint does not fit below it."""
+    command = f"ulimit -f 64; {sys.executable} -m experiments.digits --epochs 2 --out {tmp_path}/run"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    done = subprocess.run(["bash", "-c", command], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if not line.startswith("epoch")]
+    assert len(said) == 1, done.stderr
+    assert said[0].endswith("a checkpoint cannot be written: File too large")
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
