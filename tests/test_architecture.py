@@ -23,7 +23,7 @@ FLOORS = {
     "gradcheck/engine": "leaves jaxprs inspection widening compiling",
     "gradcheck/trial": "subject settings specs draws variants",
     "gradcheck/judge": "form reference probe laws kinks doubts arithmetic rows",
-    "gradcheck/diagnose": "evidence graph slips axes patterns paths fits attribution diagnose",
+    "gradcheck/diagnose": "evidence graph slips patterns paths fits attribution diagnose",
     "gradcheck/diagnose/slips": "slip slopes operands exchanged",
     "gradcheck/command": "discovery cli",
     "command": "common predict sample info export",

@@ -102,16 +102,16 @@ def _probed(subject: Subject, draws: list[Draw], quick: bool) -> tuple[list[Prob
 
 
 def _probe(subject: Subject, draw: Draw) -> Probe:
-    """An eager probe, in which leaves that are zero by cancellation have vanished. Raises Malformed."""
+    """An eager probe, in which leaves that cancel to zero have vanished. Raises Malformed."""
     return without_cancelled(subject, probe(subject, draw))
 
 
 def _beyond_the_derivation(
     subject: Subject, as_given: Subject, given: Inputs, probes: list[Probe], dtypes: Sequence[Any], report: Report
 ) -> Report:
-    """The derivation is right: what it does at kinks, in each dtype, and when it is compiled; how sure this is.
+    """For a right derivation: how it fares at kinks, in each dtype and compiled, and how sure the probes are.
 
-    The arithmetic is that of ``as_given``; a rule that computes in float32 has none in float64.
+    The arithmetic of ``as_given`` is judged, not the widened one; a rule that computes in float32 has none in float64.
     """
     first, vanished = given.draws[0], probes[0].vanished
     zero = {probes[0].leaves[i].cotangent for i in vanished}
@@ -134,7 +134,8 @@ def _beyond_the_derivation(
         if not agrees and not loops:
             malformed += wrong_at_many_rows(subject, rows, "; ".join(d.shown for d in given.draws), vanished)
         compiler += arithmetic.rows_disagree(as_given, rows, dtypes[0], zero)
-        report = report.but(probes=(f"{rows.shown}, and under jit in {jnp.dtype(dtypes[0]).name}",))
+        shown = f"{rows.shown}, and under jit in {jnp.dtype(dtypes[0]).name}"
+        report = dataclasses.replace(report, probes=(*report.probes, shown))
 
     share, survivors = adequacy(subject, probes)
     notes += [f"{name} is zero by cancellation, and only rounding is left to compare" for name in sorted(zero)]

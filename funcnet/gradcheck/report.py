@@ -1,4 +1,4 @@
-"""What the checker answers: a verdict, and for each finding the cotangent, the mistake and the line."""
+"""The answer of the checker: a verdict, and for each finding the cotangent, the mistake and the line."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ STYLES = {"correct": "green", "wrong": "bold red", "imprecise": "yellow", "incon
 class Finding:
     """One mistake: where it shows, its id in the table of mistakes, and the evidence for it.
 
+    Without an ``argument``, ``leaf`` names y, a residual, fwd or bwd instead; if it is empty too, the rule.
     Without an ``explanation`` the sentence of the table stands. ``factor`` is got / expected if that is one number,
     and ``axis`` the axis whose size it follows. ``line`` and ``source`` are the forward's own line, if the error comes
     from one. Raises ValueError for a mistake that is not in the table.
@@ -80,7 +81,7 @@ class Report:
     probes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     elements: tuple[Element, ...] = ()
-    """The elements of a wrong backward that are farthest off."""
+    """The wrong elements that are farthest off."""
     adequacy: float | None = None
     """The share of the mutants of a right backward that these probes would have caught."""
     ulps: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
@@ -88,19 +89,13 @@ class Report:
     largest entry of its leaf."""
 
     def but(
-        self,
-        verdict: Verdict | None = None,
-        findings: Sequence[Finding] = (),
-        *,
-        probes: Sequence[str] = (),
-        notes: Sequence[str] = (),
+        self, verdict: Verdict | None = None, findings: Sequence[Finding] = (), notes: Sequence[str] = ()
     ) -> Report:
-        """This report with another verdict and these findings, and with further probes and notes."""
+        """This report with another verdict, and with further findings and notes."""
         return dataclasses.replace(
             self,
             verdict=verdict or self.verdict,
             findings=(*self.findings, *findings),
-            probes=(*self.probes, *probes),
             notes=(*self.notes, *notes),
         )
 

@@ -1,7 +1,7 @@
 """Every tolerance, budget and seed of the comparison and the diagnosis, with the reason for its value.
 
-The sizes and distributions of the inputs stand with the code that draws them: trial/draws.py and trial/variants.py. The
-mutants that measure the probes: judge/probe.py.
+Sizes and distributions of inputs stand where they are drawn, in trial/draws.py and trial/variants.py; the mutants that
+measure the probes in judge/probe.py.
 """
 
 import numpy as np
@@ -34,17 +34,17 @@ SHORT, CONSTANTS = 12, 64  # digits of a constant that its author wrote out, and
 ASIDE = 1e-10  # the step beside a kink: closer than any other scale of a function, and far from rounding
 ROOM = 1e-4  # of the largest entry: the mathematics beside kinks is judged elsewhere, and far more strictly
 ROUNDING = 1e-9  # of the largest cotangent: below is rounding
-PARTED = 1e-2  # of the largest entry: the slopes on two sides that differ by more are those of a kink
+PARTED = 1e-2  # of the largest entry: if the slopes on two sides differ by more, there is a kink
 WIDTH, MARGIN = 1e-7, 1e-3  # a kink excuses an error if it is as wide, of the largest entry; a margin of that width
-NEAR_SHARE = 0.01  # what a share of 0, ½ or 1 may be off by
+NEAR_SHARE = 0.01  # a share within this of 0, ½ or 1 counts as that
 CONFIRMED = 0.1  # of the error: far out, differences must be that sure before they side with autodiff
 ALONE = 16  # elements that tie, each of which is moved alone
 
 # ---------------------------------------------------------------- arithmetic
 
-UNITS = 8  # rounding units of the largest entry: what a backward may be off by in any dtype
+UNITS = 8  # rounding units of the largest entry: a backward may be off by so much in any dtype
 AUTODIFF = 2  # times as far off as autodiff in the same dtype
-CONDITIONING = 4  # times what the reference moves by with its inputs
+CONDITIONING = 4  # times the movement of the reference with its inputs
 AT_A_TIE = 64  # rounding units: in a narrow dtype values tie that were apart
 COMPILER = 4  # times as far off as the eager run: then the compiler errs
 
@@ -70,13 +70,13 @@ FOLLOWS = 1e-8  # of the largest entry: a factor follows an axis to other sizes
 NEARLY_ONE = 1e-2  # the ratio that another epsilon or divisor makes is no farther from 1
 RATE_STEP, RATE = 1e-4, 1e-7  # a step along a gradient, and how well the VJP at updated weights must then fit
 TOGETHER = 4  # axes whose sizes are multiplied, at most, as in a mean over all elements
-CANDIDATES = 60  # pairs of paths whose VJP is evaluated, the simplest first
-SECANTS, LARGEST = 12, 100  # steps towards a factor in a loop, and its largest size
+PAIRS = 60  # pairs of paths whose VJP is evaluated, the simplest first
+SECANTS, CLIP = 12, 100  # steps towards a factor in a loop, and its largest size
 REACH = 16  # steps of an elementwise function that is written out: a gelu has ten
 NEAREST = 40  # pairs of lines, the result of one being a factor of the other's gradient
 JITTER = 0.03  # of each input: a coincidence at one point does not survive at another nearby
 
-# ---------------------------------------------------------------- seeds, each beside that of the draw if there is one
+# ---------------------------------------------------------------- seeds, each beside the draw's own if there is one
 
 SEED_DY = 3  # the cotangents of a probe
 SEED_ARITHMETIC = 5  # the cotangent in which the arithmetic is judged

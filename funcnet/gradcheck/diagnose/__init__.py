@@ -1,1 +1,1 @@
-"""What is wrong: paths, patterns, and the words for them."""
+"""Why a backward is wrong. One thing is judged here too, as it needs the graph: ``paths.without_cancelled``."""

@@ -9,9 +9,8 @@ from ..judge.probe import Probe
 from ..report import Finding
 from ..tolerances import FACTOR, FOLLOWS
 from ..trial.subject import Subject
-from .axes import POWERS, divisor, products
 from .evidence import by_shape, finding_at, together_then_alone
-from .fits import Fit, Fits, simple_rank
+from .fits import POWERS, Fit, Fits, divisor, products, simple_rank
 from .paths import Paths
 
 Axis = tuple[str, float]  # the name of an axis, or of several, and the power of its size

@@ -20,7 +20,7 @@ from ..tolerances import JITTER, SEED_DY, SEED_JITTER
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
 from .attribution import Attribution
-from .axes import axis_factor
+from .fits import axis_factor
 from .patterns import EXACT, LOOSE, UPDATED, Cases, Pattern, explain, explain_shape, unexplained
 from .slips import exchanged
 

@@ -14,7 +14,7 @@ from ..trial.subject import Subject
 
 
 class Evidence:
-    """What a backward gave (``got``) and what is right (``ref``), over all probes, cotangents and leaves.
+    """The cotangents of a backward (``got``) and the right ones (``ref``), over all probes, cotangents and leaves.
 
     ``leaf`` is the number of the leaf that each entry belongs to. The probes differ in floats alone.
     """
@@ -57,7 +57,7 @@ def finding_at(
 
 
 def by_shape(probes: Sequence[Probe]) -> tuple[list[Probe], list[Probe]]:
-    """The probes that differ from the first in floats alone, and the others, less those with an axis of size 1."""
+    """The probes that differ from the first in floats alone; and the others, except any with an axis of size 1."""
     same = [p for p in probes if p.draw.sizes == probes[0].draw.sizes and _fixed(p) == _fixed(probes[0])]
     return same, [p for p in probes[len(same) :] if all(size > 1 for size in p.draw.sizes.values())]
 

@@ -85,7 +85,7 @@ class Paths:
 
 
 def without_cancelled(subject: Subject, p: Probe) -> Probe:
-    """``p`` without the leaves that cancel to zero, judged by the size of the parts that cancel."""
+    """``p`` without the leaves that cancel to zero beside the size of the parts that cancel: they pass as right."""
     suspects = p.tiny()
     paths = Paths(subject, [p]) if suspects else None
     if paths is None or not paths.has_graph:

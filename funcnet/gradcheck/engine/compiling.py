@@ -1,4 +1,4 @@
-"""Traces that are compiled once, and found again by what they compute, whoever defines them anew."""
+"""Compiles each trace once, and finds it again by what it computes, also if the function is defined anew."""
 
 import functools
 from collections.abc import Callable, Hashable, Sequence

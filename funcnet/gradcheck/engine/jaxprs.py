@@ -20,6 +20,7 @@ from jax.extend import core
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr"}
 # Inlined only if the caller says that it leaves the derivative as it is.
 CUSTOM = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
+NO_REVERSE = "Reverse-mode differentiation does not work"  # JAX's ValueError for a ``while`` loop
 LOOPS = {"scan": ("jaxpr",), "while": ("cond_jaxpr", "body_jaxpr"), "cond": ("branches",)}  # and branches
 
 
@@ -33,7 +34,7 @@ class Line(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One equation: values are numbers, unlike those of any other program of the same forward.
+    """One equation. Values are numbers; no other program of the same forward uses the same ones.
 
     ``traceback`` is JAX's own note of where it was written.
     """
@@ -49,7 +50,7 @@ class Step(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A function as steps. ``types`` holds the type of every value, those of the bodies included."""
+    """A function as steps. ``types`` holds the type of every value, also in the bodies."""
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -80,7 +81,7 @@ def closed_jaxpr(f: Callable[..., Any], args: Sequence[Any]) -> Any:
 
 
 def program_of(f: Callable[..., Any], floats: Sequence[Any], file: str | None, inline_custom: bool) -> Program:
-    """``f(*floats)`` as a program whose outputs are the leaves of the result; lines are those of ``file``."""
+    """``f(*floats)`` as a program whose outputs are the leaves of the result, with the lines of ``file``."""
     closed = closed_jaxpr(f, floats)
     calls = CALLS | CUSTOM if inline_custom else CALLS
     return _Flattening(calls, ("scan", "cond"), file).program(closed.jaxpr, closed.consts)
@@ -144,7 +145,7 @@ class _Flattening:
             ins = tuple(number(atom) for atom in eqn.invars)
             if (called := self.called(eqn)) is not None:
                 inner, consts_inside = _opened(called)
-                # a library's own function is traced once for all its callers: the line within is that of the first
+                # a library's own function is traced once for all its callers: the line within is the first caller's
                 outside = line if self.is_library(inner) else inside
                 outs = self.inline(inner, consts_inside, ins, constants, steps, outside)
             else:
@@ -209,11 +210,6 @@ def equations(jaxpr: Any, within: Collection[str] | None = None) -> Iterator[Any
             left += [getattr(part, "jaxpr", part) for part in held if hasattr(getattr(part, "jaxpr", part), "eqns")]
 
 
-def has_no_reverse(error: ValueError) -> bool:
-    """Whether JAX raised it because a ``while`` loop has no reverse mode."""
-    return "Reverse-mode differentiation does not work" in str(error)
-
-
 # ---------------------------------------------------------------- the walker
 
 
@@ -222,7 +218,7 @@ class Hooks(NamedTuple):
 
     ``operand(step, number, value, turn)``: the value to use for a floating operand.
     ``result(number, env)``: the value to keep for a result, by its number; ``env`` holds all values so far.
-    ``step(step, values, perform)``: the results of a step; ``perform(values)`` gives those of the walker.
+    ``step(step, values, perform)``: the results of a step; ``perform(values)`` runs it as the walker would.
     ``constant(value)``: the value to use for a constant.
     """
 

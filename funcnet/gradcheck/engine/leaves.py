@@ -30,12 +30,8 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 def with_default_integers(tree: Any) -> Any:
     """``tree`` with its integers in JAX's default width, which follows x64."""
-
-    def default(leaf):
-        is_integer = hasattr(leaf, "dtype") and leaf.dtype in (np.int64, np.int32)
-        return jnp.asarray(np.asarray(leaf), jnp.arange(1).dtype) if is_integer else leaf
-
-    return jax.tree.map(default, tree)
+    wide = (np.int64, np.int32)
+    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a), int) if getattr(a, "dtype", None) in wide else a, tree)
 
 
 def floats_of(tree: Any) -> list[Any]:

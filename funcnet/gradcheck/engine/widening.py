@@ -1,6 +1,6 @@
-"""Functions that compute in float32 whatever they are given: the same steps with every float widened to float64.
+"""Runs a function that computes in float32 whatever it is given with every float widened to float64.
 
-So the mathematics can be judged, which their arithmetic would hide.
+So the mathematics can be judged, which its arithmetic would hide.
 """
 
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""The judgement: form, reference, comparison, laws, kinks, doubts, arithmetic, adequacy."""
+"""Whether a backward is right: form, reference, probes, laws, kinks, doubts, arithmetic, rows."""

@@ -94,7 +94,7 @@ def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Colle
         typed = in_dtype(subject, draw, dtype)
         modes = {"jit": _jitted(typed), "vmap": _mapped(typed)}
         try:
-            eager = _eager(typed)
+            eager = _numpy(typed.run(*typed.packed.arrays))
         except Malformed as malformed:
             reference.pull(subject.primal, typed.args, [typed.dy])
             found = [dataclasses.replace(f, explanation=f"in {named}, {f.explanation}") for f in malformed.findings]
@@ -129,15 +129,11 @@ def rows_disagree(subject: Subject, draw: Draw, dtype: Any, but: Collection[str]
     with as_users_have_it(dtype):
         typed = in_dtype(subject, draw, dtype)
         by_jit = _jitted(typed)  # it compiles while the eager run goes on
-        return _disagreements(typed, _eager(typed), by_jit(), "jit", but)
+        return _disagreements(typed, _numpy(typed.run(*typed.packed.arrays)), by_jit(), "jit", but)
 
 
 def _numpy(found: dict[str, Any]) -> Outputs:
     return {name: np.asarray(leaf).astype(np.float64) for name, leaf in found.items()}
-
-
-def _eager(typed: Typed) -> Outputs:
-    return _numpy(typed.run(*typed.packed.arrays))
 
 
 def _jitted(typed: Typed) -> Callable[[], Outputs]:
@@ -146,7 +142,7 @@ def _jitted(typed: Typed) -> Callable[[], Outputs]:
 
 
 def _mapped(typed: Typed) -> Callable[[], Outputs]:
-    """Under vmap, the same twice: beside itself a row must come out as alone."""
+    """Under vmap, on the same arguments twice: each must come out as it does alone."""
     arrays, axes = typed.packed.arrays, typed.packed.floats()
     twice = [np.stack([leaf, leaf]) if axis == 0 else leaf for leaf, axis in zip(arrays, axes, strict=True)]
     run = compiled(typed.run, twice, axes)
@@ -224,7 +220,7 @@ def _apart(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _disagreements(typed: Typed, eager: Outputs, other: Outputs, mode: str, but: Collection[str]) -> list[Finding]:
-    """The outputs in which compiled code differs from eager by more than rounding, and errs by an eager float64 run."""
+    """The outputs in which compiled code differs from eager by more than rounding, and is off from eager float64."""
 
     def apart(unit: float) -> list[str]:
         allowed = {name: tolerances.PARITY * unit * peak(leaf) for name, leaf in eager.items() if name not in but}

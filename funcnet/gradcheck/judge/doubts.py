@@ -25,7 +25,7 @@ def doubts(subject: Subject, probes: Sequence[Probe], is_widened: bool) -> tuple
 
 
 def _below_sight(subject: Subject, p: Probe) -> list[str]:
-    """Leaves that disagree and are so small that differences cannot tell who is right: |dx| < 8u·|dy|·|y|/|x|."""
+    """A reason for each leaf that disagrees and is too small for differences to decide: |dx| < 8u·|dy|·|y|/|x|."""
     _, floats = reference.of_floats(subject.primal, p.draw.args)
     dy, y = peak(p.dys[0]), peak(p.y)
     return [
@@ -37,7 +37,7 @@ def _below_sight(subject: Subject, p: Probe) -> list[str]:
 
 
 def _rounded_constants(subject: Subject, p: Probe) -> list[str]:
-    """Whether all is right but for constants that were rounded to float32, as ``jnp.float32(0.1)`` is."""
+    """A reason if all is right except for constants that were rounded to float32, as ``jnp.float32(0.1)`` is."""
     errors = [peak(got - ref) / max(peak(ref), TINY) for got, ref in zip(p.gots[0], p.refs[0], strict=True)]
     if p.agrees or max(errors) > ROUNDED * FLOAT32:
         return []

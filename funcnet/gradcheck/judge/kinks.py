@@ -36,16 +36,16 @@ class Around(NamedTuple):
         return max(peak([self.low[i], self.high[i]]), tolerances.TINY)
 
     def parted(self, i: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Where two slopes of leaf ``i`` are those of a kink."""
+        """The elements of leaf ``i`` at which two slopes differ as at a kink."""
         return np.abs(one - other) > tolerances.PARTED * self.scale(i)
 
     def outside(self, i: int, got: np.ndarray) -> np.ndarray:
-        """Where ``got`` is not among the slopes of leaf ``i``; NaN never is."""
+        """The elements of ``got`` that are not among the slopes of leaf ``i``, such as NaN."""
         room = tolerances.ROOM * self.scale(i) + tolerances.ROUNDING * self.unit
         return ~((got >= self.low[i] - room) & (got <= self.high[i] + room))
 
     def excuses(self, i: int, got: np.ndarray, room: float = 0.0) -> np.ndarray:
-        """Where leaf ``i`` is at a kink, and ``got`` lies between the slopes there, with ``room`` of the scale."""
+        """The elements of leaf ``i`` at a kink if ``got`` lies between the slopes, with ``room`` of the scale."""
         width = self.high[i] - self.low[i]
         margin = tolerances.MARGIN * width + room * self.scale(i)
         wide = width > tolerances.WIDTH * self.scale(i)
@@ -93,7 +93,7 @@ def _hull(found: list[Leaves], above: Leaves, below: Leaves, unit: float) -> Aro
 
 
 def _alone(hull: Around, gots: Leaves) -> list[Leaves]:
-    """Directions that move one element, each being one that lies outside."""
+    """For each element of ``gots`` that lies outside, a direction that moves it alone."""
     ways = []
     for i, got in enumerate(gots):
         for flat in np.flatnonzero(hull.outside(i, got))[: tolerances.ALONE]:
@@ -107,7 +107,7 @@ def _alone(hull: Around, gots: Leaves) -> list[Leaves]:
 
 
 def excuse(subject: Subject, p: Probe) -> Probe:
-    """``p`` without the errors at kinks, if the backward took another slope than autodiff, and one that is there."""
+    """``p`` without errors at kinks at which the backward took a slope that is there, but not the slope of autodiff."""
     excess = [list(row) for row in p.excess]
     for k, dy in enumerate(p.dys):
         hull = around(subject, p.draw.args, dy, p.gots[k])
@@ -189,7 +189,7 @@ def _tried(subject: Subject, v: Variant, kinked: bool, but: frozenset[int]) -> t
 
 
 def _confirmed(subject: Subject, v: Variant, hull: Around) -> bool:
-    """Whether differences side with autodiff, which far out may be the one that is off: p log p, if p underflows."""
+    """Whether differences side with autodiff, which may itself be off far out: p log p, if p underflows."""
     audits = reference.audit(subject.primal, v.args, v.dy, hull.low)
     by_hand = reference.audit(subject.primal, v.args, v.dy, v.gots)
     return any(

@@ -15,8 +15,7 @@ from .probe import Probe
 
 
 def law_findings(subject: Subject, p: Probe) -> list[Finding]:
-    """Which laws are broken: bwd(0) = 0, bwd(c·dy) = c·bwd(dy) for c = 2 and 10⁶, bwd(dy₁ + dy₂) = bwd(dy₁) + bwd(dy₂),
-    and the same answer twice."""
+    """A finding if the answer changes when bwd is called again, else one for each leaf that is not linear in dy."""
 
     def run(dy):
         return run_backward(subject, p.draw.args, p.residuals, dy)

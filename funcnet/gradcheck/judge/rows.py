@@ -1,4 +1,4 @@
-"""Very many rows, at which some faults of compilers show that few rows do not."""
+"""Very many rows: some faults of compilers show only there."""
 
 import math
 from typing import Any
@@ -18,8 +18,8 @@ from .probe import probe, shape_of_y, worst_elements
 
 
 def too_large(subject: Subject, draw: Draw, dtype: Any) -> bool:
-    """Whether so many rows are too many: all arrays of forward and backward together hold too many elements, a Python
-    loop over rows or blocks of them would take minutes to trace, or the forward does not take so many."""
+    """Whether these are too many rows: forward and backward would fill the memory, a Python loop over rows or blocks
+    would take minutes to trace, or the forward does not take so many."""
     try:
         few = _amount(subject, _cut(draw, FEW_ROWS), dtype)[0]
         if any(_amount(subject, _cut(draw, rows), dtype)[0] >= few + GROWTH for rows in MORE_ROWS):

@@ -219,7 +219,7 @@ def _many_rows(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], doma
 
 
 def _sized(names: Sequence[str], table: Sequence[int], sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    """The axes with the sizes of a table, but for those that the caller fixed."""
+    """The axes with the sizes of a table, unless the caller fixed them."""
     return {name: (sizes.get(name, size),) for name, size in zip(names, table, strict=False)}
 
 

@@ -41,7 +41,7 @@ def settings(
         )
     for name, value in (("sizes", sizes), ("ranges", ranges)):
         if value and not drawn:
-            raise InputError(f"{name} is for inputs that are drawn; here they are given, or those of a Layer")
+            raise InputError(f"{name} is for drawn inputs; here arrays or a Layer are given")
     if not drawn and any(isinstance(given, str) for given in inputs):
         raise InputError("inputs are symbolic shapes or arrays, and not some of each")
     return Settings(

@@ -60,7 +60,7 @@ BAD = [
     ((sine(),), {"sizes": [3]}, "sizes is a dict"),
     ((sine(),), {"sizes": {"N": 0}}, r"sizes\['N'\] is a whole number, at least 1; got 0"),
     ((sine(),), {"sizes": {"Q": 3}}, "sizes is for the axes N, D; got Q"),
-    ((sine(), X), {"sizes": {"N": 3}}, "sizes is for inputs that are drawn"),
+    ((sine(), X), {"sizes": {"N": 3}}, "sizes is for drawn inputs"),
     ((sine(),), {"seed": -1}, "seed is a whole number, at least 0; got -1"),
     ((sine(),), {"seed": "a"}, "seed is a whole number"),
     ((sine(),), {"dtypes": jnp.float32}, "dtypes is a sequence of floating dtypes"),

@@ -1,7 +1,7 @@
 """The VJP with the derivative of one step exchanged for a slip: which slip gives what the backward gave?
 
-If the gradient of a value is exchanged for the one of its stand-in, and the whole VJP is then what the backward gave,
-that slip is the mistake, and it was made on the line that computes the value.
+Exchanging the gradient of a value for the gradient of its stand-in changes the whole VJP. If the backward gave just
+that VJP, the slip is the mistake, made on the line that computes the value.
 """
 
 from collections import ChainMap, defaultdict
@@ -78,7 +78,7 @@ def _exchanging(program: Program, slips: Sequence[Slip], switches: Any, floats: 
                 value = _exchanged(value, slip.stand_in(everything), switch)
             elif slip.slope:
                 slopes[slip.start].append((switch, slip.slope(everything)))
-        for start, found in slopes.items():  # at most one of them is switched on: their sum is that one
+        for start, found in slopes.items():  # at most one is switched on, so the sum picks it
             slope = sum(switch * slope for switch, slope in found)
             value = _exchanged(value, slope * everything[start], sum(switch for switch, _ in found))
         return value

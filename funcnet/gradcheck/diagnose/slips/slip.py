@@ -1,4 +1,4 @@
-"""What a slip is: a wrong local derivative of one value of the forward, as the derivative of something else."""
+"""A slip: a wrong local derivative of one value of the forward, written as the derivative of something else."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ ELEMENTWISE = SMOOTH | {
 
 
 class Slip(NamedTuple):
-    """The gradient of the value of number ``value`` is exchanged for that of ``stand_in(env)``.
+    """Exchanges the gradient of the value with number ``value`` for the gradient of ``stand_in(env)``.
 
     ``env`` holds all values of the forward, the later ones as constants; inside a loop only the earlier ones.
     If the stand-in is the value ``start`` times a slope, ``slope(env)`` is given in its place.
