@@ -81,6 +81,14 @@ def test_where_no_name_fits_the_elements_speak():
     assert all(element.got != element.expected for element in report.elements[:2])
 
 
+def test_the_worst_elements_are_of_the_cotangent_that_is_wrong_and_differ_all():
+    """Clipping bites at the second cotangent alone."""
+    clipped = Rule(lambda x: (2 * x, None), lambda _, dy: (2 * jnp.clip(dy, -2, 2),))
+    elements = gradcheck.check(clipped, "N D").elements
+    assert elements
+    assert all(abs(element.got) == 4 < abs(element.expected) for element in elements)
+
+
 def test_swapped_and_transposed():
     matmul = Rule(lambda a, b: (a @ b, (a, b)), lambda r, dy: (dy @ r[1].T, r[0].T @ dy))
     assert gradcheck.check(matmul, "N D", "D K").verdict == "correct"

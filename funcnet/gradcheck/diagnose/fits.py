@@ -104,7 +104,7 @@ class Fits:
         return int(np.argmax(close)) if close.any() else None
 
     def _errors(self, tried: Sequence[dict[int, float]]) -> np.ndarray:
-        """For each of the factors by edge, what the VJP is off by from what the backward gave."""
+        """For each of the factors by edge, the VJP less what the backward gave."""
         return self.paths.with_factors(tried)[:, self.entries] - self.got
 
     # ------------------------------------------------------------ the simplest explanation

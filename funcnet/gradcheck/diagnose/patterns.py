@@ -175,7 +175,7 @@ def _updated_weights(case: Case) -> bool:
 
 
 class Pattern(NamedTuple):
-    """A mistake, the test for it on one case, and what is said of it unless the table says it."""
+    """A mistake, the test for it on one case, and its explanation if it is not the sentence of the table."""
 
     mistake: str
     holds: Callable[[Case], bool]

@@ -130,10 +130,10 @@ def worst_elements(p: Probe, i: int, count: int = 3) -> tuple[Element, ...]:
     k = int(np.argmax([row[i] for row in p.excess]))
     name, got, ref = p.leaves[i].cotangent, p.gots[k][i], p.refs[k][i]
     error, found = np.abs(got - ref), []
-    for flat in np.argsort(-error, axis=None, kind="stable")[:count]:
+    wrong = np.flatnonzero(error > allowed_error([ref])[0])
+    for flat in wrong[np.argsort(-error.ravel()[wrong], kind="stable")][:count]:
         at = tuple(int(n) for n in np.unravel_index(flat, ref.shape))
-        if error[at] > allowed_error([ref])[0][at]:
-            found.append(Element(f"{name}[{', '.join(map(str, at))}]" if at else name, float(got[at]), float(ref[at])))
+        found.append(Element(f"{name}[{', '.join(map(str, at))}]" if at else name, float(got[at]), float(ref[at])))
     return tuple(found)
 
 

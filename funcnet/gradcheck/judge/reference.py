@@ -74,7 +74,7 @@ def _along_units(f: Callable[..., Any], floats: Sequence[Any], i: int, dy: Any) 
 def movement(
     primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any], refs: list[list[np.ndarray]], nudges: int = 1
 ) -> list[list[np.ndarray]]:
-    """How far the reference moves when the inputs move by one rounding unit: what no backward can be blamed for.
+    """How far the reference moves when the inputs move by one rounding unit: no backward is blamed for so much.
 
     For each cotangent and leaf the largest movement under several nudges. Several run compiled together, and their
     results are compared with each other alone.
@@ -133,7 +133,7 @@ class Audit(NamedTuple):
 
     @property
     def disagree(self) -> bool:
-        """Whether differences are sure, and autodiff is elsewhere."""
+        """Whether differences are sure of a value that autodiff does not give."""
         scale = max(abs(self.difference), abs(self.autodiff))
         return (
             self.uncertainty < tolerances.SURE * scale

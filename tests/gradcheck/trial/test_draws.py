@@ -1,13 +1,15 @@
 """The inputs that ``check`` tries, for others to use."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from funcnet import gradcheck
-from funcnet.types import Rule
+from funcnet.types import Below, Rule
 
 
 def scaled(x: Float[Array, "N D"], g: Float[Array, "D"]):
@@ -48,3 +50,14 @@ def test_arrays_of_the_caller_are_kept():
 def test_a_wrong_call_is_an_input_error():
     with pytest.raises(gradcheck.InputError, match="sizes is for the axes N, D; got K"):
         gradcheck.draws((scaled, scaled_bwd), sizes={"K": 3})
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_the_dtype_is_by_default_the_one_that_jax_has(x64):
+    def gather(table: Float[Array, "V D"], tokens: Annotated[Int[Array, "N"], Below("V")]):
+        return table[tokens], tokens
+
+    with jax.enable_x64(x64):
+        (table, tokens), dy = gradcheck.draws((gather, lambda tokens, dy: (dy, None)))[0]
+        dtypes = jnp.ones(1).dtype, jnp.arange(1).dtype, jnp.ones(1).dtype
+    assert (table.dtype, tokens.dtype, dy.dtype) == dtypes
