@@ -1,7 +1,5 @@
 """The command ``funcnet``, also ``python -m funcnet``: its subcommands, each an entry in ``COMMANDS``."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Both packages come with the extra ``checkpoint``; without it these functions say what to install.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

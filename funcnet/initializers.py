@@ -4,8 +4,6 @@ Fans assume the output on the last axis: a dense weight (I, O) has fan_in I and 
 both are multiplied by the receptive field H·W. Initializers that need a fan raise ValueError for fewer than two axes.
 """
 
-from __future__ import annotations
-
 import math
 
 import jax

@@ -15,8 +15,6 @@ each other or with params, so that both may be donated.
 A ``learning_rate`` is a number or a schedule. Every factory raises ValueError if an argument is out of range.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """A progress bar on a terminal, plain lines in a pipe; both on standard error, apart from any results."""
 
-from __future__ import annotations
-
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping

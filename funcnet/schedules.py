@@ -6,8 +6,6 @@ In the formulas t is the count and α the ``learning_rate`` of the factory. No s
 so all of them compile and vmap. Each factory raises ValueError if an argument is out of range.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Literal

@@ -1,7 +1,5 @@
 """Standard output and error of a command: full, closed or without a reader, they end it in one line at most."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

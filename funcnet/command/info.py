@@ -1,7 +1,5 @@
 """``funcnet info RUN``: what was trained, how well, with what, and which files are there."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

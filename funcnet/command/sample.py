@@ -1,7 +1,5 @@
 """``funcnet sample RUN``: text from a trained GPT."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

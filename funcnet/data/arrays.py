@@ -1,7 +1,5 @@
 """Arrays from files: npy, npz, IDX and pictures. A file's claims about its size are checked before memory is taken."""
 
-from __future__ import annotations
-
 import io
 import math
 import warnings

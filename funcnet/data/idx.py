@@ -1,7 +1,5 @@
 """IDX files, the format that MNIST comes in, plain or gzipped."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

@@ -4,8 +4,6 @@ Each file of MNIST and Fashion-MNIST must have the SHA-256 listed in ``SOURCES``
 cached in memory, so the arrays belong to the caller.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 A byte is a token: 256 tokens spell any text, and bits per byte compare models whatever their tokens are.
 """
 
-from __future__ import annotations
-
 import re
 import sysconfig
 from collections.abc import Sequence

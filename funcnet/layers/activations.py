@@ -1,7 +1,5 @@
 """Activations, softmax and gated units; the derivations are in ``funcnet.ops``."""
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 
 from .. import ops

@@ -1,7 +1,5 @@
 """Multi-head attention: rules chained by hand, with no calculus of their own."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float

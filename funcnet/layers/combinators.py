@@ -4,8 +4,6 @@
 their names, and so are the residuals.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Convolution of images (H, W, C), and its transpose."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax

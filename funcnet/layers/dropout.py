@@ -1,7 +1,5 @@
 """Dropout."""
 
-from __future__ import annotations
-
 from .. import ops
 from ..types import Layer
 from .lifting import require

@@ -1,7 +1,5 @@
 """Embeddings of tokens and of positions."""
 
-from __future__ import annotations
-
 from .. import initializers, ops
 from ..types import Initializer, Layer, ShapeError
 from .lifting import require

@@ -1,7 +1,5 @@
 """Lifts a rule of one array to a layer without parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

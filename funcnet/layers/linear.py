@@ -1,7 +1,5 @@
 """The dense layer."""
 
-from __future__ import annotations
-
 import jax
 
 from .. import initializers, ops

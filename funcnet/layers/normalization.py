@@ -1,7 +1,5 @@
 """Batch, layer, RMS and group normalisation."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

@@ -1,7 +1,5 @@
 """Pooling of images (H, W, C)."""
 
-from __future__ import annotations
-
 from .. import ops
 from ..ops.windows import Padding, Pair
 from ..types import Layer

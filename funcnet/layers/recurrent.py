@@ -1,7 +1,5 @@
 """Recurrent cells over a sequence."""
 
-from __future__ import annotations
-
 import math
 
 import jax

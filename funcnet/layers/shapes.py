@@ -1,7 +1,5 @@
 """Flatten."""
 
-from __future__ import annotations
-
 from .. import ops
 from .lifting import factory
 

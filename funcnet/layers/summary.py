@@ -1,7 +1,5 @@
 """A table of a network: its layers, the shapes they give, and their parameters."""
 
-from __future__ import annotations
-
 import io
 
 import jax

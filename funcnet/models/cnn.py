@@ -1,7 +1,5 @@
 """Convolutional networks: compositions of layers, for images (H, W, C)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from .. import initializers

@@ -1,7 +1,5 @@
 """GPT: a decoder-only transformer, pre-norm, with a tied embedding (Radford et al. 2019); positions may be rotary."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

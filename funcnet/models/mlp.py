@@ -1,7 +1,5 @@
 """The multilayer perceptron."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from .. import initializers

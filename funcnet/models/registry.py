@@ -1,7 +1,5 @@
 """Models by name, so that a configuration in JSON can rebuild a network."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Sampling from a GPT, with cached keys and values."""
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Any, NamedTuple

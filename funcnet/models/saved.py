@@ -1,7 +1,5 @@
 """Trained models that last: a directory with ``model.json``, what rebuilds the network, and ``weights.safetensors``."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

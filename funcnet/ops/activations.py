@@ -1,7 +1,5 @@
 """Activations: elementwise maps φ with dx = dy · φ′(x), gated units, and softmax over the last axis."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable

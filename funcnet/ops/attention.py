@@ -5,8 +5,6 @@ Heads are axes before the last two. k and v may have fewer heads, K, than q's H:
 positions in q and k.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -10,8 +10,6 @@ is then a slice of rows, and y = Σ_r u_r w_r. So the image is held S times inst
 inside a loop as outside; on a CPU its own convolution is slower there.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Dropout."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key

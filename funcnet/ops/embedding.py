@@ -1,7 +1,5 @@
 """Embeddings: a learned row of a table for every token and for every position. ``rotary`` is in ``ops.rotary``."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import jax.numpy as jnp

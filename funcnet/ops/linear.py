@@ -1,7 +1,5 @@
 """Linear maps: the dense map, and the unembedding, which is a dense map by a table's transpose."""
 
-from __future__ import annotations
-
 import math
 
 import jax.numpy as jnp

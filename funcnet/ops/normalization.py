@@ -8,8 +8,6 @@ Batch normalisation has parts in three files: ``batch_norm`` (training) and ``ba
 fills it.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ A penalty is a rule on a whole pytree of parameters. Leaves are chosen by name, 
 over repeated blocks has rank 2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Pooling: the maximum or the mean of each channel in every window of an image (N, H, W, C)."""
 
-from __future__ import annotations
-
 import functools
 
 import jax.numpy as jnp

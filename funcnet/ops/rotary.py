@@ -1,7 +1,5 @@
 """Rotary position embedding, for the queries and keys of attention."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import jax.numpy as jnp

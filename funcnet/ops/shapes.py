@@ -1,7 +1,5 @@
 """Flatten: a change of shape alone."""
 
-from __future__ import annotations
-
 import math
 
 from jaxtyping import Array, Float

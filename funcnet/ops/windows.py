@@ -4,8 +4,6 @@
 p·stride + i·dilation − low. ``put_back`` is its transpose. Rows and columns are cut one after the other.
 """
 
-from __future__ import annotations
-
 import functools
 import operator
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Estimates the population statistics that batch normalisation uses in inference."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from jax import lax

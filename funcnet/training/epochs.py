@@ -1,7 +1,5 @@
 """Epochs: a step scanned over batches in one call to the device, and the generator that does so until told to stop."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """``fit``: trains, evaluates after each epoch, and stops early if asked to. It is a loop over ``train_epochs``."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

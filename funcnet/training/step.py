@@ -4,8 +4,6 @@
 part. Any other function of that form trains as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

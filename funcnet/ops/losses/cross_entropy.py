@@ -12,8 +12,6 @@ Targets are integer labels ("sparse"), or floats in the shape of the predictions
 compare with: it gives NaN in the loss and in the gradient. Unless they are binary, losses average over examples.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Annotated
 

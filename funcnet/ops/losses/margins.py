@@ -1,7 +1,5 @@
 """Losses with a margin: beyond it there is no cost and no gradient."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax.numpy as jnp

@@ -1,7 +1,5 @@
 """Shared by the losses: the reduction of their terms to one number, and the checks of their arguments."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

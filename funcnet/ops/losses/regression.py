@@ -1,7 +1,5 @@
 """Losses of regression, elementwise: the mean is over every element, so N examples with K outputs divide by N·K."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax.numpy as jnp
