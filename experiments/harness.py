@@ -67,9 +67,9 @@ class Config:
 
 
 def _possible(name: str, value: Any) -> None:
-    """Raises InputError for NaN and infinity, and for what no count or rate can be, under the name of its flag."""
+    """Raises InputError for infinity, and for what no count or rate can be, under the name of its flag."""
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, int | float) and not abs(number) <= LARGEST_SEED:
+        if isinstance(number, int | float) and abs(number) > LARGEST_SEED:
             raise InputError(f"--{name.replace('_', '-')} is a number of at most {LARGEST_SEED}; got {number}")
 
 

@@ -6,6 +6,7 @@ import pytest
 from tests.fuzz_files import OTHER, fuzzed
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_damaged_file_gives_what_was_saved_or_one_clear_error():
     with jax.enable_x64(False):

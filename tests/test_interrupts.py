@@ -14,6 +14,7 @@ from tests.interrupts import interrupted
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_random_interrupts_end_a_command():
     found = interrupted(3, seed=1, commands=("digits",))
     assert all(struck.well for struck in found), found

@@ -61,6 +61,7 @@ def inputs(spec, count):
     return rng.random((count, *spec.in_shape), np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_the_artifact_takes_any_batch(name, tmp_path, capsys):
     model = run(tmp_path / "run", name)

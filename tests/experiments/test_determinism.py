@@ -37,6 +37,7 @@ print(digest.hexdigest(), [row["train_loss"].hex() for row in trained.history])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["digits", "cnn", "gpt"])
 def test_two_processes_end_with_the_same_bits(model):
     command = [sys.executable, "-c", TRAINING.format(model=model)]

@@ -95,6 +95,7 @@ def test_history_has_a_row_for_every_epoch_of_every_seed(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_to_the_same_figures(tmp_path):
     """A whole experiment, by its command line."""
     command = [sys.executable, "-m", "experiments.digits", "--epochs", "150", "--hidden", "8", "--out"]
@@ -118,6 +119,7 @@ def test_a_directory_where_a_file_shall_be_is_found_before_the_training(name, mo
     assert refused(["--out", "here"], monkeypatch, capsys) == f"--out here/{name}: Is a directory"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_what_was_there_is_intact(tmp_path):
     """The limit on a file's size stands in for the disk: a checkpoint does not fit below it."""
     command = f"ulimit -f 64; {sys.executable} -m experiments.digits --epochs 2 --out {tmp_path}/run"

@@ -42,6 +42,7 @@ def config(path, **settings):
     return tabular.Config(file=path, **{"target": "answer", "leave_out": ("price",), **settings})
 
 
+@pytest.mark.slow
 def test_three_commands_train_describe_and_predict(tmp_path):
     """In processes of their own, as a user types them."""
     written(tmp_path / "data.csv")

@@ -19,7 +19,7 @@ def test_the_worst_mistakes_come_first_with_the_probability_of_the_truth():
 
 def test_a_confusion_matrix_has_the_truth_in_rows():
     figure = plt.figure()
-    classification._confusion(figure, ["cat", "dog", "cow"], LABELS, PROBABILITIES.argmax(axis=1))
+    classification.draw_confusion(figure, ["cat", "dog", "cow"], LABELS, PROBABILITIES.argmax(axis=1))
     (axes,) = figure.axes
     entries = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in axes.texts}
     plt.close(figure)
