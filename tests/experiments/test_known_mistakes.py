@@ -16,6 +16,7 @@ def defaults():
         yield
 
 
+@pytest.mark.slow
 def test_a_quick_run_names_every_mistake(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")  # a narrower table breaks the lines that are looked for
     known_mistakes.main(known_mistakes.Config(quick=True), tmp_path)

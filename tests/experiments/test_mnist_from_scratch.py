@@ -83,6 +83,7 @@ def test_another_backward_would_be_seen(monkeypatch, digits, float32):
         scratch.by_neuron(scratch.Config(hidden=3, neuron_epochs=1, quick=True), digits)
 
 
+@pytest.mark.slow
 def test_networks_trained_together_are_those_trained_alone(digits, float32):
     together = scratch.note_004(scratch.Config(seeds=3, epochs=4), digits)
     (alone,) = scratch.note_004(scratch.Config(seed=1, seeds=1, epochs=4), digits)
@@ -91,6 +92,7 @@ def test_networks_trained_together_are_those_trained_alone(digits, float32):
     assert together[0]["curve"] != together[1]["curve"]
 
 
+@pytest.mark.slow
 def test_a_quick_run_leaves_metrics_and_a_picture(monkeypatch, digits, tmp_path, float32):
     monkeypatch.setattr(data, "mnist", lambda data_dir: digits)
     scratch.main(scratch.Config(hidden=3, seeds=2, quick=True), tmp_path)

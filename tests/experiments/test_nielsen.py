@@ -57,6 +57,7 @@ def test_the_first_weights_and_biases(name, spread):
     assert params[1]["w"].shape == (784, {"chapter_1": 30, "chapter_3": 100}[name])
 
 
+@pytest.mark.slow
 def test_a_short_run_reports_the_best_epoch_and_the_last(tmp_path, monkeypatch, float32, capsys):
     digits = data.digits()  # 8 by 8, made larger: enough to learn from, and no MNIST is needed
     x_train, x_test = (np.kron(x, np.ones((1, 3, 3), np.float32)) for x in (digits.x_train[:300], digits.x_test[:100]))

@@ -21,6 +21,7 @@ def defaults():
         yield
 
 
+@pytest.mark.slow
 def test_a_quick_run_leaves_metrics_and_a_picture_and_shows_the_difference(tmp_path, capsys):
     regression.main(regression.Config(quick=True), tmp_path)
     found = json.loads((tmp_path / "metrics.json").read_text())

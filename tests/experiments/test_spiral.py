@@ -45,6 +45,7 @@ def test_the_ends_of_the_range(classes, noise, rate):
     assert spiral.bayes_rate(classes, noise) == pytest.approx(rate, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_short_run_leaves_metrics_a_picture_and_a_film(tmp_path, monkeypatch):
     monkeypatch.setattr(spiral, "FRESH", 500)
     with jax.enable_x64(False), jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):

@@ -61,6 +61,7 @@ def test_the_choice_is_by_the_last_three_epochs():
     assert best({0.1: Run(0.9, 0.0, [0.0, 0.8, 0.8, 0.9]), 0.3: Run(0.85, 0.0, [0.0, 0.85, 0.85, 0.85])}) == 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("technique", TECHNIQUES[1:], ids=lambda technique: technique.name)
 def test_every_technique_trains_otherwise_than_the_baseline(technique):
     """Two steps from its own first parameters; stopping early changes its setting alone."""
@@ -89,6 +90,7 @@ def test_what_is_held_out_is_not_trained_on():
         techniques.split(Config(data="digits", batch_size=1199), 0)
 
 
+@pytest.mark.slow
 def test_a_quick_run(tmp_path, capsys):
     techniques.main(Config(quick=True, epochs=3), tmp_path)
     printed = capsys.readouterr().out.splitlines()

@@ -19,6 +19,7 @@ def defaults():
         yield
 
 
+@pytest.mark.slow
 def test_every_network_of_the_ensemble_is_trained_by_itself():
     with jax.enable_x64(True):
         given = work(0, 3, 2, np.float64)
@@ -53,6 +54,7 @@ def test_a_form_that_does_other_work_is_not_compared(monkeypatch, tmp_path):
         vectorisation.main(SMALL, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_quick_run(tmp_path, capsys):
     vectorisation.main(SMALL, tmp_path)
     printed = capsys.readouterr().out

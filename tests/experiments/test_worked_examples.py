@@ -30,6 +30,7 @@ def nudged(value):
     return value + 1 if isinstance(value, int) else value + 0.01
 
 
+@pytest.mark.slow
 def test_an_example_agrees_and_with_one_input_changed_does_not():
     """One after the other, so that what JAX has compiled for one serves for the next."""
     for entry in NUMBERS:
@@ -40,6 +41,7 @@ def test_an_example_agrees_and_with_one_input_changed_does_not():
         assert not worked.work_out(spoiled, np.random.default_rng(0)).agrees, f"{row.item}, {row.what}: {name}"
 
 
+@pytest.mark.slow
 def test_a_law_holds_for_other_inputs_and_not_for_another_rule(monkeypatch):
     """All rules give a thousandth too much: only shapes, and what is no number, may be as they were."""
     laws = [entry for entry in examples.EXAMPLES if entry.drawn]

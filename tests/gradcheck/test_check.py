@@ -148,6 +148,7 @@ def before_batch_norm(spoil=lambda db: db):
     return Rule(fwd, bwd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 2])
 def test_a_gradient_that_is_zero_by_cancellation(seed):
     report = gradcheck.check(before_batch_norm(), "N I", "I O", "O", seed=seed)
@@ -166,6 +167,7 @@ def test_custom_vjp_is_compared_with_its_primal():
     assert gradcheck.check_custom_vjp(f, "N D", "N D").verdict == "wrong"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer", [funcnet.dense(3), funcnet.models.mlp((5,), 3, dropout_rate=0.2)], ids=["dense", "mlp"]
 )

@@ -17,6 +17,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", models.MODELS)
 def test_a_name_and_settings_are_the_network(name):
     settings, shape = SETTINGS[name]

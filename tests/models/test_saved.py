@@ -29,6 +29,7 @@ def made(spec, seed=0):
     return net, net.init(jax.random.key(seed), spec.in_shape)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_a_model_comes_back_and_predicts_as_before(name, tmp_path):
     spec = SPECS[name]

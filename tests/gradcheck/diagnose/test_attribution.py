@@ -156,6 +156,7 @@ def recurrence(factor=1.0, slope=lambda y: 1 - y * y, of_a=lambda terms: terms.s
 KEPT, TANH = "kept = a * h", "h = jnp.tanh(kept + x_t)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "mistake", "line", "factor"),
     [
@@ -245,6 +246,7 @@ LOCAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "mistake", "line"), LOCAL)
 def test_a_wrong_derivative_of_one_line_amid_others(rule, mistake, line):
     (finding,) = gradcheck.check(rule).findings

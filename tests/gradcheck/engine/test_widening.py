@@ -29,6 +29,7 @@ def as_users_have_it():
         yield
 
 
+@pytest.mark.slow
 def test_a_right_rule_is_correct():
     report = gradcheck.check(Rule(fwd, bwd), "N D", "D")
     assert report.verdict == "correct"
@@ -86,6 +87,7 @@ def branch_bwd(x, dy):
 INSIDE = {"scan": (scan, scan_bwd), "while": (fourth_power, fourth_power_bwd), "cond": (branch, branch_bwd)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INSIDE)
 def test_loops_and_branches_are_widened_inside(name):
     f, f_bwd = INSIDE[name]
