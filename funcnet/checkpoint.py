@@ -82,6 +82,7 @@ def checkpoints(
     with _closing(manager, directory):
 
         def save(step: int, tree: Any, notes: Any = None, metric: float | None = None) -> None:
+            notes = json.loads(json.dumps(notes))  # written in the background, while the caller's may change
             beside = {"notes": notes, DIGEST: _digest_of(tree, notes)}
             items = ocp.args.Composite(tree=ocp.args.StandardSave(tree), notes=ocp.args.JsonSave(beside))
             with _writing(directory), _without_callbacks():

@@ -3,10 +3,12 @@
 import builtins
 import json
 import os
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 import funcnet
@@ -38,6 +40,24 @@ def test_the_newest_comes_back_to_the_bit(tmp_path):
     assert_equal(found, tree)
     assert notes == {"history": [{"loss": 0.1}]}
     assert json.loads((tmp_path / "config.json").read_text()) == {"width": 5}
+
+
+def test_what_the_caller_changes_after_save_is_not_saved(tmp_path, monkeypatch):
+    """orbax turns notes into JSON in the background: late here, and by chance in a run."""
+    late, write = threading.Event(), ocp.JsonCheckpointHandler._save_fn
+
+    async def waits(*given):
+        late.wait()
+        await write(*given)
+
+    monkeypatch.setattr(ocp.JsonCheckpointHandler, "_save_fn", waits)
+    history = [{"loss": 0.5}]
+    with checkpoints(tmp_path) as saved:
+        saved.save(1, PARAMS, notes=history)
+        history.append({"loss": 0.25})
+        late.set()
+    with checkpoints(tmp_path) as saved:
+        assert saved.restore(PARAMS)[1] == history[:1]
 
 
 def test_the_last_two_are_kept_and_the_best(tmp_path):
