@@ -1,0 +1,84 @@
+"""What a row of the table is: a function of somebody else's package, its arguments, and the verdict it deserves."""
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+DISTRIBUTIONS = {
+    "distrax": "distrax", "equinox": "equinox", "flash_attention_jax": "flash-attention-jax", "flax": "flax",
+    "jax": "jax", "jax_cce": "jax-cce", "jaxopt": "jaxopt", "korvax": "korvax", "lineax": "lineax", "optax": "optax",
+    "optimistix": "optimistix", "ott": "ott-jax", "diffrax": "diffrax",
+}  # fmt: skip
+
+
+class Random:
+    """Arrays in float32, as the users of these packages have them."""
+
+    def __init__(self, seed: int):
+        self.rng = np.random.default_rng(seed)
+
+    def normal(self, *shape: int, scale: float = 1.0) -> jax.Array:
+        return jnp.asarray(self.rng.normal(size=shape) * scale, jnp.float32)
+
+    def uniform(self, low: float, high: float, *shape: int) -> jax.Array:
+        return jnp.asarray(self.rng.uniform(low, high, size=shape), jnp.float32)
+
+    def below(self, bound: int, *shape: int) -> jax.Array:
+        return jnp.asarray(self.rng.integers(bound, size=shape), jnp.int32)
+
+    def mask(self, *shape: int) -> jax.Array:
+        """Booleans, about three quarters of them true, and at least one in each row."""
+        found = self.rng.uniform(size=shape) < 0.75
+        found[..., 0] = True
+        return jnp.asarray(found)
+
+    def simplex(self, *shape: int) -> jax.Array:
+        """Positive rows that sum to one."""
+        found = self.rng.uniform(0.2, 1.0, size=shape)
+        return jnp.asarray(found / found.sum(-1, keepdims=True), jnp.float32)
+
+    def definite(self, *shape: int) -> jax.Array:
+        """Symmetric positive definite matrices with eigenvalues from 1/2 upward."""
+        a = self.rng.normal(size=shape)
+        return jnp.asarray(a @ np.swapaxes(a, -1, -2) / shape[-1] + 0.5 * np.eye(shape[-1]), jnp.float32)
+
+
+class Published(NamedTuple):
+    """A function that can be imported, ``path`` = "module:name", and the arguments on which it is checked.
+
+    ``case`` tells rows of one function apart. ``keywords`` go to the function, ``settings`` to ``check``.
+    ``wrong``: the cotangents that are known to be wrong; with none, the function is right. What is known of either was
+    found without the checker, by differences in float64 (docs/found.md).
+    """
+
+    path: str
+    arguments: Callable[[Random], tuple[Any, ...]]
+    case: str = ""
+    keywords: Mapping[str, Any] = {}
+    settings: Mapping[str, Any] = {}
+    wrong: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.replace(':', '.')} {self.case}".strip()
+
+    @property
+    def verdict(self) -> str:
+        return "wrong" if self.wrong else "correct"
+
+    @property
+    def distribution(self) -> str:
+        """The name that the package is installed by; a solver of ours is its package's own."""
+        module = self.path.partition(":")[0].removeprefix("tests.world.")
+        return DISTRIBUTIONS[module.partition(".")[0]]
+
+    def load(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The function, with its keywords if there are any, and its arguments."""
+        module, _, name = self.path.partition(":")
+        f = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+        return functools.partial(f, **self.keywords) if self.keywords else f, self.arguments(Random(3))
