@@ -3,13 +3,12 @@
 It knows the types only, never funcnet's own rules: it works on anyone's functions.
 """
 
-from .check import assert_correct, check, check_custom_vjp
+from .check import assert_correct, check
 from .mistakes import MISTAKES
 from .report import Element, Finding, Report, Verdict
 from .trial.draws import draws
 from .trial.subject import InputError
 
 __all__ = [
-    "MISTAKES", "Element", "Finding", "InputError", "Report", "Verdict", "assert_correct", "check", "check_custom_vjp",
-    "draws",
+    "MISTAKES", "Element", "Finding", "InputError", "Report", "Verdict", "assert_correct", "check", "draws",
 ]  # fmt: skip

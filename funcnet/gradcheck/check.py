@@ -1,26 +1,31 @@
 """``check``: from inputs to verdict."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from . import tolerances
 from .diagnose.diagnose import diagnose, explain_shapes
+from .diagnose.numbers import by_numbers
 from .diagnose.paths import without_cancelled
 from .engine.inspection import casts_down, primitives
-from .engine.leaves import cast
+from .engine.leaves import cast, first_line
 from .judge import arithmetic, kinks, reference
 from .judge.doubts import doubts
-from .judge.form import Malformed, run_backward
+from .judge.form import Malformed, left_out, run_backward
+from .judge.ladder import on_its_rung, probe_by_differences
 from .judge.laws import law_findings
 from .judge.probe import Probe, adequacy, compiled_probe, probe, worst_elements, worst_errors
 from .judge.rows import too_large, wrong_at_many_rows
 from .report import Finding, Report
-from .trial.draws import Draw, Inputs, inputs_for, survives
-from .trial.settings import settings
-from .trial.subject import InputError, Subject, as_subject, custom_vjp_of
+from .trial.draws import Draw, Inputs, draw_cotangent, inputs_for, survives
+from .trial.settings import Settings, settings
+from .trial.subject import DIFFERENCES, InputError, Subject, as_subject, held, hold
 
 
 def check(
@@ -29,48 +34,158 @@ def check(
     in_shape: tuple[int, ...] | None = None,
     sizes: Mapping[str, int] | None = None,
     ranges: Mapping[str, str | int] | None = None,
+    reference: Callable[..., Any] | None = None,
+    surrogate: Callable[..., Any] | None = None,
+    argnums: int | Sequence[int] | None = None,
     dtypes: Sequence[Any] = (jnp.float32,),
+    dtype: Any = None,
     quick: bool = False,
     seed: int = 0,
     name: str | None = None,
 ) -> Report:
-    """Compares a hand-written backward with ``jax.vjp`` of its forward, and says what is wrong with it.
+    """Compares a derivative with a reference, and says what is wrong with it.
 
-    ``target``: a ``Rule`` or any (fwd, bwd), a ``Layer``, or a ``jax.custom_vjp`` function.
+    ``target``: a ``Rule`` or any (fwd, bwd), a ``Layer``, or any function, under jit, vmap or a wrapper too: by the
+    ``custom_vjp`` and ``custom_jvp`` rules in it, or, if there are none, by the derivative that JAX makes of it.
     ``inputs``: none (drawn from the jaxtyping annotations of the forward), symbolic shapes such as ``"N I"`` or
     ``"N:int<K"``, or the arrays themselves. A Layer takes ``in_shape``, without the batch axis, instead.
     ``sizes`` fixes axes by name; ``ranges`` bounds integers: ``{"labels": "K"}``.
-    ``dtypes``: in which the arithmetic is judged once the derivation is found right in float64.
+
+    The reference is ``reference`` if it is given, a plain function of the same value; else ``jax.vjp`` of the function
+    without its rules; else, if that cannot be differentiated, differences. ``surrogate``: a function of another value,
+    whose gradient the target claims to have, as a straight-through estimator does.
+    ``argnums``: the positions of the arguments that are differentiated; the others take part.
+
+    ``dtypes``: in which the arithmetic is judged once the derivation is found right in float64. ``dtype``: run the
+    target in this one alone; ``"as-is"``: in that of the arrays given, as a kernel asks for.
     ``quick``: one set of sizes, unless the rule is found wrong there.
 
     Raises InputError for invalid settings, and if the forward raises or is not finite. Faults of the backward are
     findings, never exceptions.
     """
-    subject = as_subject(target, name)
-    asked = settings(target, inputs, in_shape=in_shape, sizes=sizes, ranges=ranges, dtypes=dtypes, seed=seed)
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        subject, given = inputs_for(subject, target, inputs, asked)
-        described = tuple(f"{d.shown} {d.domain}, seed {d.seed}" for d in given.draws)
-        report = Report(subject.name, "correct", (), {}, described[:1] if quick else described, given.notes)
-        as_given = subject
+    __tracebackhide__ = True
+    try:
+        subject = as_subject(target, name, len(inputs)).beside(reference, surrogate)
+        asked = settings(
+            target, subject, inputs, in_shape=in_shape, sizes=sizes, ranges=ranges, dtypes=dtypes, seed=seed,
+            dtype=dtype, argnums=argnums,
+        )  # fmt: skip
+        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+            return _checked(subject, target, inputs, asked, quick)
+    except InputError as error:
+        raise shown_alone(error) from shown_alone(error.__cause__)
+
+
+def shown_alone(error: BaseException | None) -> Any:
+    """An error without the checker's own frames: those of the code that was checked, if any, remain."""
+    frames = error.__traceback__ if error else None
+    while frames and frames.tb_frame.f_code.co_filename.startswith(os.path.dirname(__file__)):
+        frames = frames.tb_next
+    return error and error.with_traceback(frames)
+
+
+def _checked(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Settings, quick: bool) -> Report:
+    subject, given = inputs_for(subject, target, inputs, asked)
+    subject = on_its_rung(subject, given.draws[0].args)
+    described = tuple(f"{d.shown} {d.domain}, seed {d.seed}" for d in given.draws)
+    report = Report(subject.name, "correct", (), {}, described[:1] if quick else described, given.notes)
+    report = dataclasses.replace(report, reference=subject.reference)
+    try:
+        subject, given, report = _without_the_left_out(subject, given, report)
+        if subject.reference == DIFFERENCES:
+            return _by_differences(subject, given, report)
         try:
-            if _casts_down(subject, given.draws[0]):
-                subject = subject.widened()
-                report = report.but(notes=["it computes in narrower floats than it gets: judged with all in float64"])
-            probes, laws = _probed(subject, given.draws, quick)
-        except Malformed as malformed:
-            return report.but("wrong", explain_shapes(subject, given.draws[0], malformed))
-        wrong = next((p for p in probes if not p.agrees), None)
-        elements = worst_elements(wrong, wrong.wrong[0]) if wrong else ()
-        report = dataclasses.replace(report, worst=worst_errors(probes), elements=elements)
-        reasons, notes = doubts(subject, probes, subject is not as_given)
-        report = report.but(notes=[*reasons, *notes])
-        if reasons:
-            return report.but("inconclusive")
-        if findings := diagnose(subject, probes, laws):
-            return report.but("wrong", findings)
-        given = given._replace(rows=None) if quick else given
-        return _beyond_the_derivation(subject, as_given, given, probes, asked.dtypes, report)
+            return _by_autodiff(subject, given, asked.dtypes, quick, report)
+        except reference.NoReference as error:
+            report = report.but(notes=[str(error)])
+            return _by_differences(subject, given, report)
+    except Malformed as malformed:
+        return report.but("wrong", malformed.findings)
+
+
+def _without_the_left_out(subject: Subject, given: Inputs, report: Report) -> tuple[Subject, Inputs, Report]:
+    """Arguments for which the backward returns None, held fixed: they must not hide what else is wrong.
+
+    In a ``custom_vjp`` that is a way to say that an argument is not differentiated, and a condition of the verdict. In
+    a pair it is a finding. Raises Malformed.
+    """
+    draw = given.draws[0]
+    args = draw.args if given.narrow else cast(draw.args, jnp.float64)
+    y, residuals = subject.fwd(*args)
+    dy = draw_cotangent(y, np.random.default_rng([draw.seed, tolerances.SEED_DY]))
+    if not (none := left_out(subject, args, residuals, dy)):
+        return subject, given, report
+    names = [subject.arguments[i] for i in none]
+    if subject.none_is_zero:
+        (refs,) = reference.pull(subject.primal, args, [dy])
+        moving = {leaf.argument for leaf, ref in zip(subject.leaves(args), refs, strict=True) if np.any(ref)}
+        conditions = tuple(f"{name} is not differentiated" for name in names if name in moving)
+        report = dataclasses.replace(report, conditions=conditions)
+    else:
+        text = "bwd returned None for a differentiable argument; if that is meant, say so by argnums"
+        report = report.but("wrong", [Finding(name, "", "wrong-structure", text) for name in names])
+    draws = [d._replace(args=hold(d.args, none)) for d in given.draws]
+    rows = given.rows and given.rows._replace(args=hold(given.rows.args, none))
+    return held(subject, none), given._replace(draws=draws, rows=rows), report
+
+
+def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: bool, report: Report) -> Report:
+    """The walk beside ``jax.vjp`` of the primal. Raises Malformed, and NoReference if there is none."""
+    as_given = subject
+    if given.narrow or _casts_down(subject, given.draws[0]):
+        subject = subject.widened(given.draws[0].args if given.narrow else None)
+        if not given.narrow:
+            report = report.but(notes=["it computes in narrower floats than it gets: judged with all in float64"])
+    try:
+        probes, laws = _probed(subject, given.draws, quick)
+    except Malformed as malformed:
+        return report.but("wrong", explain_shapes(subject, given.draws[0], malformed))
+    wrong = next((p for p in probes if not p.agrees), None)
+    elements = worst_elements(wrong, wrong.wrong[0]) if wrong else ()
+    report = dataclasses.replace(report, worst=worst_errors(probes), elements=elements)
+    reasons, notes = doubts(subject, probes, subject is not as_given)
+    report = report.but(notes=[*reasons, *notes])
+    if reasons:
+        return report.but("inconclusive")
+    if findings := _explained(subject, probes, laws):
+        return report.but("wrong", findings)
+    if report.findings:
+        return report
+    given = given._replace(rows=None) if quick else given
+    return _beyond_the_derivation(subject, as_given, given, probes, dtypes, report)
+
+
+def _explained(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> list[Finding]:
+    """The findings; an exception on the way leaves the leaves wrong, and unexplained."""
+    try:
+        return diagnose(subject, probes, laws)
+    except Exception as error:
+        leaves = [
+            leaf for i, leaf in enumerate(probes[0].leaves) if any(row[i] > 1 for p in probes for row in p.excess)
+        ]
+        text = f"is wrong; the search for the reason ended in {type(error).__name__}: {first_line(error)}"
+        return [*laws, *(Finding(*leaf, "unexplained", text) for leaf in leaves)]
+
+
+def _by_differences(subject: Subject, given: Inputs, report: Report) -> Report:
+    """The verdict if nothing can be differentiated for reference. Raises Malformed."""
+    subject = subject.widened(given.draws[0].args) if given.narrow else subject
+    seen = probe_by_differences(subject, given.draws[0])
+    p, blurred = seen.probe, max(seen.blurred)
+    report = dataclasses.replace(
+        report, worst=worst_errors([p]), probes=report.probes[:1], reference=DIFFERENCES, sight=blurred
+    )
+    if not blurred <= tolerances.BLURRED:
+        text = (
+            f"differences see no error below {blurred:.0e} of the largest entry here: that is too little for a verdict"
+        )
+        return report.but("inconclusive", notes=[text])
+    laws = law_findings(subject, p)
+    if p.agrees and not laws:
+        return report
+    elements = worst_elements(p, p.wrong[0]) if p.wrong else ()
+    report = dataclasses.replace(report, elements=elements)
+    return report.but("wrong", laws or by_numbers(p))
 
 
 def _casts_down(subject: Subject, draw: Draw) -> bool:
@@ -151,16 +266,9 @@ def _beyond_the_derivation(
     return report.but("inconclusive", notes=reasons) if reasons else report
 
 
-def check_custom_vjp(f: Any, *inputs: Any, **settings: Any) -> Report:
-    """``check`` of a ``jax.custom_vjp`` function: its rule against the function that it decorates."""
-    if custom_vjp_of(f) is None:
-        raise InputError(f"expected a jax.custom_vjp function; got {f!r:.80}")
-    return check(f, *inputs, **settings)
-
-
 def assert_correct(target: Any, *inputs: Any, **settings: Any) -> None:
     """For pytest: raises AssertionError with the report unless the verdict is ``correct``."""
     __tracebackhide__ = True
     report = check(target, *inputs, **settings)
-    if report.verdict != "correct":
+    if not report:
         raise AssertionError(str(report))

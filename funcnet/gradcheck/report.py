@@ -69,7 +69,7 @@ class Element:
         return f"{self.name:<16} {self.got:>13.6g} {self.expected:>13.6g} {ratio:>13}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Report:
     """The answer of ``check``. ``str(report)`` is for people, ``to_dict()`` for machines."""
 
@@ -84,6 +84,12 @@ class Report:
     """The wrong elements that are farthest off."""
     adequacy: float | None = None
     """The share of the mutants of a right backward that these probes would have caught."""
+    conditions: tuple[str, ...] = ()
+    """A verdict of correct holds if these hold, such as "labels is not differentiated"."""
+    reference: str = ""
+    """The rung of the ladder of references that the verdict stands on, such as "differences"."""
+    sight: float = 0.0
+    """The error, as a share of the largest entry of its leaf, below which the reference sees nothing."""
     ulps: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     """The largest error against float64, by dtype and by mode (eager, jit, vmap), in units in the last place of the
     largest entry of its leaf."""
@@ -104,8 +110,13 @@ class Report:
         """The ids of the mistakes found, each once."""
         return tuple(dict.fromkeys(finding.mistake for finding in self.findings))
 
+    def __bool__(self) -> bool:
+        """Whether the verdict is ``correct``."""
+        return self.verdict == "correct"
+
     def __str__(self) -> str:
-        lines = [f"{self.name}: {self.verdict.upper()}", *(f"  {finding}" for finding in self.findings)]
+        condition = f", if {' and '.join(self.conditions)}" if self.conditions and self else ""
+        lines = [f"{self.name}: {self.verdict.upper()}{condition}", *(f"  {finding}" for finding in self.findings)]
         named = len(self.mistakes) > 1
         lines += [f"  fix {mistake if named else 'it'}: {MISTAKES[mistake].remedy}" for mistake in self.mistakes]
         if self.elements:
@@ -113,9 +124,14 @@ class Report:
             lines += [f"  {element}" for element in self.elements]
         lines += [f"  note: {note}" for note in self.notes]
         lines.append(f"  probes: {'; '.join(self.probes)}")
+        if self.reference:
+            sight = f", which show errors above {self.sight:.0e} of the largest entry" if self.sight else ""
+            lines.append(f"  reference: {self.reference}{sight}")
         if self.adequacy is not None:
             lines.append(f"  adequacy: {self.adequacy:.0%} of the mutants of this backward would have been caught")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def __rich__(self) -> Any:
         """The same in colour, if ``rich`` prints it on a terminal."""

@@ -25,6 +25,10 @@ HUGE, HUGE_ERROR = 1e6, 1e-3  # a factor on dy, and the error that is allowed th
 
 RIDDERS_STEP, RIDDERS_ROWS, RIDDERS_SHRINK = 0.02, 8, 1.6  # the first step, how many, and the ratio of two steps
 SURE, DISAGREE = 1e-8, 1e-6  # differences that are sure to the first, and off by the second, contradict autodiff
+# A backward may differ from differences by so many of their own estimates of their error, and by so much of the largest
+# entry; if that is more than BLURRED of it, they have not seen enough for a verdict.
+UNSURE, DIFFERENCES, BLURRED = 10, 1e-8, 1e-2
+ELEMENTS_MOVED, DIRECTIONS = 200, 8  # of a leaf, one by one; and directions that move all of it
 SIGHT = 8  # rounding units of |dy|·|y|/|x|: differences see nothing below
 ROUNDED = 4  # rounding units of float32: an error up to this may come from constants that are float32
 SHORT, CONSTANTS = 12, 64  # digits of a constant that its author wrote out, and how many of an array are looked at

@@ -162,9 +162,9 @@ def test_a_gradient_that_is_zero_by_cancellation(seed):
 def test_custom_vjp_is_compared_with_its_primal():
     f = jax.custom_vjp(lambda x, w: jnp.sin(x) * w)
     f.defvjp(lambda x, w: (jnp.sin(x) * w, (x, w)), lambda r, dy: (dy * jnp.cos(r[0]) * r[1], dy * jnp.sin(r[0])))
-    assert gradcheck.check_custom_vjp(f, "N D", "N D").verdict == "correct"
+    assert gradcheck.check(f, "N D", "N D").verdict == "correct"
     f.defvjp(lambda x, w: (jnp.sin(x) * w, (x, w)), lambda r, dy: (dy * jnp.cos(r[0]), dy * jnp.sin(r[0])))
-    assert gradcheck.check_custom_vjp(f, "N D", "N D").verdict == "wrong"
+    assert gradcheck.check(f, "N D", "N D").verdict == "wrong"
 
 
 @pytest.mark.slow
@@ -200,7 +200,7 @@ def test_symbolic_zeros_are_what_jax_hands_over():
         lambda r, dy: (dy * jnp.cos(r[0]) * r[1], dy * jnp.sin(r[0])),
         symbolic_zeros=True,
     )
-    assert gradcheck.check_custom_vjp(f, "N", "N").verdict == "correct"
+    assert gradcheck.check(f, "N", "N").verdict == "correct"
 
 
 def test_what_is_wrong_with_many_rows_alone_is_found():
@@ -271,7 +271,7 @@ def test_a_forward_that_raises_in_float32_is_not_called_correct():
 def test_a_custom_vjp_whose_forward_is_another_function():
     f = jax.custom_vjp(jnp.sin)
     f.defvjp(lambda x: (jnp.sin(x) + 1, x), lambda x, dy: (dy * jnp.cos(x),))
-    report = gradcheck.check_custom_vjp(f, "N")
+    report = gradcheck.check(f, "N")
     assert (report.verdict, report.findings[0].mistake) == ("wrong", "primal-mismatch")
 
 
@@ -281,7 +281,7 @@ def test_arguments_that_are_no_arrays_go_through():
         lambda g, axis, x: (g(x).sum(axis=axis), x),
         lambda g, axis, x, dy: (jnp.expand_dims(dy, axis) * jnp.cos(x),),
     )
-    assert gradcheck.check_custom_vjp(f, jnp.sin, 1, np.linspace(0, 1, 35).reshape(5, 7)).verdict == "correct"
+    assert gradcheck.check(f, jnp.sin, 1, np.linspace(0, 1, 35).reshape(5, 7)).verdict == "correct"
 
 
 def test_adequacy_is_the_share_of_mutants_that_the_probes_would_see():

@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    status = int(any(result.report and result.verdict != "correct" for result in results))
+    status = int(any(result.report is not None and result.verdict != "correct" for result in results))
     if arguments.json:
         print(json.dumps(_document(arguments, results, status), indent=2))
     else:
@@ -115,12 +115,12 @@ def _check_all(arguments: argparse.Namespace) -> list[Checked]:
         with step_progress("check", sum(not item.left_out for item in found)) as report:
             for item in found:
                 result = _check_one(item, arguments)
-                if name and not result.report:
+                if name and result.report is None:
                     raise TargetError(f"{name} {CANNOT}: {result.reason}")
                 if result.verdict != LEFT_OUT:
                     report(f"{item.name}: {result.verdict}, {result.seconds:.1f} s")
                 results.append(result)
-    if not any(result.report for result in results):
+    if all(result.report is None for result in results):
         reasons = "; ".join(f"{r.name} {r.verdict}: {r.reason}" for r in results)
         raise TargetError(f"nothing in {arguments.target} could be checked: {reasons}")
     return results
@@ -152,8 +152,8 @@ def _document(arguments: argparse.Namespace, results: Iterable[Checked], status:
         "seed": arguments.seed,
         "dtypes": arguments.dtypes,
         "jax": jax.__version__,
-        "rules": [_plain({**r.report.to_dict(), "seconds": r.seconds}) for r in results if r.report],
-        "left_out": [{"name": r.name, "reason": f"{r.verdict}: {r.reason}"} for r in results if not r.report],
+        "rules": [_plain({**r.report.to_dict(), "seconds": r.seconds}) for r in results if r.report is not None],
+        "left_out": [{"name": r.name, "reason": f"{r.verdict}: {r.reason}"} for r in results if r.report is None],
     }
 
 
@@ -175,7 +175,7 @@ def _show(results: Sequence[Checked]) -> None:
     from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
-    dtypes = list(dict.fromkeys(dtype for r in results if r.report for dtype in r.report.ulps))
+    dtypes = list(dict.fromkeys(dtype for r in results if r.report is not None for dtype in r.report.ulps))
     caption = "errors in units in the last place, against float64: eager/jit/vmap, or one figure where they agree"
     table = Table("name", "verdict", *dtypes, "seconds", "mistake", box=None, caption=caption if dtypes else None)
     for column in table.columns[2:-1]:
@@ -186,24 +186,24 @@ def _show(results: Sequence[Checked]) -> None:
             table.add_row(result.name, verdict, *(_ulps(result, dtype) for dtype in dtypes), *_figures(result))
     console.print(table)
     for result in results:
-        if result.report and result.verdict != "correct":
+        if result.report is not None and result.verdict != "correct":
             console.print()
             console.print(result.report, soft_wrap=True)
-    lines = [f"{r.verdict}: {r.name}: {r.reason}" for r in results if not r.report]
-    counts = Counter(result.verdict for result in results if result.report)
+    lines = [f"{r.verdict}: {r.name}: {r.reason}" for r in results if r.report is None]
+    counts = Counter(result.verdict for result in results if result.report is not None)
     lines.append(", ".join(f"{counts[verdict]} {verdict}" for verdict in STYLES if counts[verdict]))
     console.print("", *lines, sep="\n", soft_wrap=True)
 
 
 def _ulps(result: Checked, dtype: str) -> str:
     """The largest errors of eager, jit and vmap in one dtype."""
-    figures = [f"{ulps:.2g}" for ulps in (result.report.ulps.get(dtype, {}) if result.report else {}).values()]
+    figures = [f"{ulps:.2g}" for ulps in ({} if result.report is None else result.report.ulps.get(dtype, {})).values()]
     return "/".join(figures) if len(set(figures)) > 1 else "".join(figures[:1])
 
 
 def _figures(result: Checked) -> tuple[str, str]:
     """Seconds, and the first mistake with its line."""
-    if not result.report:
+    if result.report is None:
         return "", ""
     findings, mistake = result.report.findings, ""
     if findings:

@@ -13,9 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import jax
+
 from ...types import Layer, Rule
 from ..engine.leaves import first_line
-from ..trial.subject import custom_vjp_of
 
 
 class TargetError(ValueError):
@@ -180,8 +181,8 @@ def _examined(name: str, value: Any, in_shape: tuple[int, ...] | None) -> Found 
     """The value of a name of the module, if it is of a kind that can be checked."""
     if isinstance(value, type):
         return None
-    if (custom := custom_vjp_of(value)) is not None:  # perhaps under jit
-        return Found(name, custom)
+    if callable(value) and isinstance(inspect.unwrap(value, stop=_has_rule), jax.custom_vjp):  # perhaps under jit
+        return Found(name, value)
     if isinstance(value, Layer):
         return Found(name, value) if in_shape else Found(name, left_out="a Layer needs --in-shape")
     if isinstance(value, Rule):
@@ -190,6 +191,10 @@ def _examined(name: str, value: Any, in_shape: tuple[int, ...] | None) -> Found 
     if made is Rule or (isinstance(made, str) and made.split(".")[-1] == "Rule"):
         return _called(name, value)
     return None
+
+
+def _has_rule(value: Any) -> bool:
+    return isinstance(value, jax.custom_vjp)
 
 
 def _called(name: str, factory: Any) -> Found:

@@ -28,7 +28,7 @@ class Evidence:
 
     def program(self, inline_custom: bool = True) -> Program:
         """The forward as a program, with the lines of the file it is written in."""
-        code = getattr(self.subject.source, "__code__", None)
+        code = getattr(self.subject.lines or self.subject.source, "__code__", None)
         return program_of(self.f, self.floats[0], code.co_filename if code else None, inline_custom)
 
     def vjps(self, vjps: Callable[..., np.ndarray], rows: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ class Case(NamedTuple):
     @property
     def integers(self) -> list[np.ndarray]:
         leaves = jax.tree.leaves(self.probe.draw.args)
-        return [np.asarray(leaf) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.integer)]
+        return [np.asarray(leaf) for leaf in leaves if jnp.issubdtype(getattr(leaf, "dtype", bool), jnp.integer)]
 
     @property
     def wrong(self) -> np.ndarray:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..tolerances import CONSTANTS, SHORT
-from .jaxprs import LOOPS, closed_jaxpr, equations
+from .jaxprs import closed_jaxpr, equations, is_library
 from .leaves import is_float, pack, unpack
 
 # Without one of these a function has no kink. Calls with a derivative of their own may hide one.
@@ -39,7 +39,7 @@ def custom_derivatives(f: Callable[..., Any], floats: Sequence[Any]) -> list[str
 
 
 def rounded_constants(f: Callable[..., Any], floats: Sequence[Any]) -> list[float]:
-    """The constants in ``f`` that were rounded to float32, except short ones such as 0.5."""
+    """The constants in ``f`` that were rounded to float32, except whole and short ones such as 0.5."""
     try:
         closed = closed_jaxpr(f, floats)
     except jax.errors.JAXTypeError:  # it looks at values
@@ -48,7 +48,7 @@ def rounded_constants(f: Callable[..., Any], floats: Sequence[Any]) -> list[floa
     numbers = [
         float(n) for c in (*literals, *closed.consts) if is_float(np.asarray(c)) for n in np.ravel(c)[:CONSTANTS]
     ]
-    return [n for n in numbers if float(np.float32(n)) == n and len(repr(n)) > SHORT]
+    return [n for n in numbers if float(np.float32(n)) == n and not n.is_integer() and len(repr(n)) > SHORT]
 
 
 def casts_down(f: Callable[..., Any], *args: Any) -> bool:
@@ -61,7 +61,7 @@ def casts_down(f: Callable[..., Any], *args: Any) -> bool:
         jaxpr = jax.make_jaxpr(lambda *arrays: f(*unpack(packed.form, arrays)))(*packed.arrays).jaxpr
     except (Exception, SystemExit):  # the eager run reports the error
         return False
-    types = [v.aval for eqn in equations(jaxpr, within=LOOPS) for v in eqn.outvars]
+    types = [v.aval for eqn in equations(jaxpr, but=is_library) for v in eqn.outvars]
     return any(is_float(aval) and aval.dtype != jnp.float64 for aval in types)
 
 

@@ -10,10 +10,12 @@ import functools
 import itertools
 import linecache
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend import core
 
@@ -87,13 +89,16 @@ def program_of(f: Callable[..., Any], floats: Sequence[Any], file: str | None, i
     return _Flattening(calls, ("scan", "cond"), file).program(closed.jaxpr, closed.consts)
 
 
-def flattened(closed: Any, calls: dict[str, str] | None, opened: Collection[str]) -> Program:
+def flattened(
+    closed: Any, calls: dict[str, str] | None, opened: Collection[str], keep: Callable[[Any], bool] | None = None
+) -> Program:
     """A jaxpr as a program without lines.
 
     ``calls``: the primitives to inline, each with the parameter that holds its jaxpr (None: every one that holds a
-    jaxpr). ``opened``: the loops and branches whose bodies become programs; the others are jitted.
+    jaxpr). ``opened``: the loops and branches whose bodies become programs; the others are jitted. ``keep``: whether an
+    equation that could be inlined stays one step.
     """
-    return _Flattening(calls, opened, NO_LINES).program(closed.jaxpr, closed.consts)
+    return _Flattening(calls, opened, NO_LINES, keep).program(closed.jaxpr, closed.consts)
 
 
 def _binder(eqn: Any) -> Callable[..., list[Any]]:
@@ -107,11 +112,18 @@ def _binder(eqn: Any) -> Callable[..., list[Any]]:
 
 
 NO_LINES = object()
+HOME = str(Path(__file__).parent.parent)  # whoever called the checker has not written the forward
 
 
 class _Flattening:
-    def __init__(self, calls: dict[str, str] | None, opened: Collection[str], file: Any):
-        self.calls, self.opened, self.file = calls, opened, file
+    def __init__(
+        self,
+        calls: dict[str, str] | None,
+        opened: Collection[str],
+        file: Any,
+        keep: Callable[[Any], bool] | None = None,
+    ):
+        self.calls, self.opened, self.file, self.keep = calls, opened, file, keep
         self.numbers, self.types = itertools.count(), dict[int, jax.ShapeDtypeStruct]()
 
     def program(self, jaxpr, consts, called_from: Line | None = None) -> Program:
@@ -132,7 +144,9 @@ class _Flattening:
 
         def constant(aval, value) -> int:
             number = self.new(aval)
-            constants[number] = value
+            # NumPy's float64 and int64 are narrower in a trace without x64
+            narrower = isinstance(value, np.ndarray | np.generic) and value.dtype != getattr(aval, "dtype", value.dtype)
+            constants[number] = value.astype(aval.dtype) if narrower else value
             return number
 
         def number(atom) -> int:
@@ -146,7 +160,7 @@ class _Flattening:
             if (called := self.called(eqn)) is not None:
                 inner, consts_inside = _opened(called)
                 # a library's own function is traced once for all its callers: the line within is the first caller's
-                outside = line if self.is_library(inner) else inside
+                outside = line if _is_library(inner, self.file) else inside
                 outs = self.inline(inner, consts_inside, ins, constants, steps, outside)
             else:
                 outs = [self.new(v.aval) for v in eqn.outvars]
@@ -161,21 +175,20 @@ class _Flattening:
 
     def called(self, eqn) -> Any:
         """The jaxpr that an equation calls, if it is one to inline."""
+        if self.keep and eqn.primitive.name in CUSTOM and self.keep(eqn):
+            return None
         if self.calls is not None:
             return eqn.params[self.calls[eqn.primitive.name]] if eqn.primitive.name in self.calls else None
         if eqn.primitive.name in LOOPS:
             return None
         return next((eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params), None)
 
-    def is_library(self, jaxpr) -> bool:
-        file = getattr(getattr(jaxpr, "debug_info", None), "func_filename", None)
-        return file is not None and file != self.file and "/jax/" in file
-
     def line(self, eqn) -> Line:
         if self.file is NO_LINES:
             return Line(None, None, None, None)
         traceback = eqn.source_info.traceback
         frames = getattr(traceback, "frames", None) or []
+        frames = list(itertools.takewhile(lambda frame: not frame.file_name.startswith(HOME), frames))
         own = [i for i, f in enumerate(frames) if f.file_name == self.file]
         own = own or [i for i, f in enumerate(frames) if "/jax/" not in f.file_name]
         if not own:
@@ -184,6 +197,17 @@ class _Flattening:
         place = tuple(zip(*(side[: own[0] + 1] for side in traceback.raw_frames()), strict=True))
         source = linecache.getline(frame.file_name, frame.line_num).strip()
         return Line(frame.file_name, frame.line_num, source, place)
+
+
+def is_library(eqn: Any) -> bool:
+    """Whether an equation calls a function that JAX itself defines."""
+    key = (CALLS | CUSTOM).get(eqn.primitive.name)
+    return key in eqn.params and _is_library(_opened(eqn.params[key])[0])
+
+
+def _is_library(jaxpr: Any, but: Any = None) -> bool:
+    file = getattr(getattr(jaxpr, "debug_info", None), "func_filename", None)
+    return file is not None and file != but and "/jax/" in file
 
 
 def _opened(jaxpr) -> tuple[Any, Sequence[Any]]:
@@ -197,14 +221,13 @@ def _bodies(eqn) -> list[Any]:
     return list(held[0]) if eqn.primitive.name == "cond" else held
 
 
-def equations(jaxpr: Any, within: Collection[str] | None = None) -> Iterator[Any]:
-    """Every equation of a jaxpr, at any depth; ``within``: only in the bodies of these loops and branches."""
+def equations(jaxpr: Any, but: Callable[[Any], bool] = lambda eqn: False) -> Iterator[Any]:
+    """Every equation of a jaxpr, at any depth, but not within the equations ``but``."""
     left = [jaxpr]
     while left:
         for eqn in left.pop().eqns:
             yield eqn
-            if within is not None:
-                left += [body.jaxpr for body in _bodies(eqn) if eqn.primitive.name in within]
+            if but(eqn):
                 continue
             held = [part for value in eqn.params.values() for part in (value if isinstance(value, tuple) else (value,))]
             left += [getattr(part, "jaxpr", part) for part in held if hasattr(getattr(part, "jaxpr", part), "eqns")]

@@ -15,6 +15,16 @@ def is_float(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and not isinstance(leaf, type) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
+def is_complex(leaf: Any) -> bool:
+    """Whether a leaf is of a complex dtype."""
+    return hasattr(leaf, "dtype") and not isinstance(leaf, type) and jnp.issubdtype(leaf.dtype, jnp.complexfloating)
+
+
+def is_inexact(leaf: Any) -> bool:
+    """Whether a leaf is of a floating or complex dtype."""
+    return is_float(leaf) or is_complex(leaf)
+
+
 def is_traced(leaf: Any) -> bool:
     """Whether JAX is tracing, so that the leaf has no value yet."""
     return isinstance(leaf, jax.core.Tracer)

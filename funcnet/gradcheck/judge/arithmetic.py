@@ -23,7 +23,7 @@ from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
 from . import kinks, reference
 from .form import Malformed
-from .probe import hand, shape_of_y
+from .probe import hand
 
 Outputs = dict[str, np.ndarray]  # y, residuals and cotangents by name
 
@@ -64,7 +64,7 @@ class Typed(NamedTuple):
 def in_dtype(subject: Subject, draw: Draw, dtype: Any) -> Typed:
     """A draw in one dtype, with a cotangent."""
     args = with_default_integers(cast(draw.args, dtype))
-    dy = draw_cotangent(shape_of_y(subject, args), np.random.default_rng([draw.seed, tolerances.SEED_ARITHMETIC]))
+    dy = draw_cotangent(subject.shape_of_y(args), np.random.default_rng([draw.seed, tolerances.SEED_ARITHMETIC]))
     packed = pack((args, dy))
     return Typed(jnp.dtype(dtype), args, dy, packed, hand(subject, packed.form), subject.leaves(args))
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..engine.leaves import first_line, floats_of, is_float, is_traced
@@ -21,14 +22,43 @@ class Malformed(Exception):  # noqa: N818  (never leaves the checker)
 
 def run_backward(subject: Subject, args: tuple[Any, ...], residuals: Any, dy: Any) -> list[np.ndarray]:
     """The cotangents of the differentiable leaves, as NumPy's arrays unless JAX is tracing. Raises Malformed."""
-    try:
-        got = subject.bwd(residuals, dy)
-    except (Exception, SystemExit) as error:
-        text = f"bwd raised {type(error).__name__}: {first_line(error)}"
-        raise Malformed([Finding("", "", "wrong-structure", text)]) from error
+    got = _returned(subject, residuals, dy)
+    if subject.none_is_zero and isinstance(got, tuple | list) and len(got) == len(args):
+        got = tuple(map(_with_zeros, got, args))
     if found := structure_findings(subject, args, got):
         raise Malformed(found)
     return [leaf if is_traced(leaf) else np.asarray(leaf) for leaf in float_cotangents(args, got)]
+
+
+def _returned(subject: Subject, residuals: Any, dy: Any) -> Any:
+    """Whatever the backward returns. Raises Malformed if it raises."""
+    try:
+        return subject.bwd(residuals, dy)
+    except (Exception, SystemExit) as error:
+        text = f"bwd raised {type(error).__name__}: {first_line(error)}"
+        raise Malformed([Finding("", "", "wrong-structure", text)]) from error
+
+
+def _with_zeros(cotangent: Any, arg: Any) -> Any:
+    """The cotangent with zeros for every None that stands for floats, if its tree is that of the argument."""
+    found = cotangents_of(cotangent, arg)
+    leaves, structure = jax.tree.flatten(arg)
+    if len(found) != len(leaves):
+        return cotangent
+    filled = [
+        jnp.zeros_like(leaf) if d is None and is_float(leaf) else d for leaf, d in zip(leaves, found, strict=True)
+    ]
+    return jax.tree.unflatten(structure, filled)
+
+
+def left_out(subject: Subject, args: tuple[Any, ...], residuals: Any, dy: Any) -> list[int]:
+    """The arguments with floats for which the backward returns None, if it does not for all. Raises Malformed."""
+    got = _returned(subject, residuals, dy)
+    if not (isinstance(got, tuple | list) and len(got) == len(args)):
+        return []
+    moving = [i for i, arg in enumerate(args) if floats_of(arg)]
+    none = [i for i in moving if got[i] is None]
+    return none if len(none) < len(moving) else []
 
 
 def structure_findings(subject: Subject, args: tuple[Any, ...], got: Any) -> list[Finding]:

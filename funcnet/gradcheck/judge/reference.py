@@ -15,6 +15,10 @@ from ..engine.leaves import first_line, is_float
 from ..trial.subject import InputError
 
 
+class NoReference(InputError):  # noqa: N818
+    """``jax.vjp`` cannot differentiate the function that it is to be the reference for."""
+
+
 def of_floats(primal: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], list[Any]]:
     """``primal`` as a function of the differentiable leaves alone, traced once but run eagerly, and those leaves."""
     leaves, structure = jax.tree.flatten(args)
@@ -38,7 +42,7 @@ def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> l
         return [[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys]
     except Exception as error:  # it looks at values, or JAX has no derivative of it
         text = f"jax.vjp of the forward raised {type(error).__name__}, so there is no reference: {first_line(error)}"
-        raise InputError(f"{text} (a forward of the same function in plain JAX would be one)") from error
+        raise NoReference(f"{text} (a forward of the same function in plain JAX would be one)") from error
 
 
 def vjp(f: Callable[..., Any], *floats: Any) -> tuple[Any, Callable[[Any], Sequence[Any]]]:
@@ -172,23 +176,27 @@ def audit(
             moved[i] = jax.device_put(np.asarray(np.asarray(floats[i]) + t * direction))
             return inner(f(*moved))
 
-        result.append(Audit(*ridders(along), float(np.vdot(ref[i], direction))))
+        difference, uncertainty = map(float, ridders(along))
+        result.append(Audit(difference, uncertainty, float(np.vdot(ref[i], direction))))
     return result
 
 
-def ridders(f: Callable[[float], float]) -> tuple[float, float]:
-    """f′(0) and an estimate of its error: central differences, extrapolated to step zero (Ridders 1982)."""
+def ridders(f: Callable[[float], Any]) -> tuple[Any, Any]:
+    """f′(0) and an estimate of its error: central differences, extrapolated to step zero (Ridders 1982).
+
+    ``f`` gives a number, or an array whose every element is extrapolated for itself.
+    """
     step = tolerances.RIDDERS_STEP
-    table = [(f(step) - f(-step)) / (2 * step)]
-    best, uncertainty = table[0], float("inf")
+    table = [np.asarray(f(step) - f(-step)) / (2 * step)]
+    best, uncertainty = table[0], np.full(table[0].shape, np.inf)
     for _ in range(1, tolerances.RIDDERS_ROWS):
         step /= tolerances.RIDDERS_SHRINK
-        previous, table = table, [(f(step) - f(-step)) / (2 * step)]
+        previous, table = table, [np.asarray(f(step) - f(-step)) / (2 * step)]
         factor = 1.0
         for j in range(len(previous)):
             factor *= tolerances.RIDDERS_SHRINK * tolerances.RIDDERS_SHRINK
             table.append((table[j] * factor - previous[j]) / (factor - 1))
-            change = max(abs(table[j + 1] - table[j]), abs(table[j + 1] - previous[j]))
-            if change <= uncertainty:
-                best, uncertainty = table[j + 1], change
+            change = np.maximum(abs(table[j + 1] - table[j]), abs(table[j + 1] - previous[j]))
+            better = change <= uncertainty
+            best, uncertainty = np.where(better, table[j + 1], best), np.where(better, change, uncertainty)
     return best, uncertainty

@@ -14,7 +14,7 @@ from ..trial.draws import Draw
 from ..trial.subject import Subject
 from .arithmetic import as_users_have_it, in_dtype
 from .form import Malformed
-from .probe import probe, shape_of_y, worst_elements
+from .probe import probe, worst_elements
 
 
 def too_large(subject: Subject, draw: Draw, dtype: Any) -> bool:
@@ -24,7 +24,7 @@ def too_large(subject: Subject, draw: Draw, dtype: Any) -> bool:
         few = _amount(subject, _cut(draw, FEW_ROWS), dtype)[0]
         if any(_amount(subject, _cut(draw, rows), dtype)[0] >= few + GROWTH for rows in MORE_ROWS):
             return True
-        y = shape_of_y(subject, cast(draw.args, dtype))  # first, as a cotangent of that size would be drawn
+        y = subject.shape_of_y(cast(draw.args, dtype))  # first, as a cotangent of that size would be drawn
         if sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(y)) > ELEMENTS:
             return True
         return _amount(subject, draw, dtype)[1] > ELEMENTS

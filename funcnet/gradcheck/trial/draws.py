@@ -1,5 +1,6 @@
 """The inputs that a subject is tried on: drawn until its forward is finite, or the caller's own."""
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,11 +11,11 @@ import numpy as np
 
 from ...types import Layer
 from ..engine.compiling import compiled
-from ..engine.leaves import all_finite, cast, first_line, floats_of, is_float, pack, with_default_integers
+from ..engine.leaves import all_finite, cast, first_line, floats_of, is_complex, is_float, pack, with_default_integers
 from ..tolerances import ELEMENTS, SEED_DY
 from .settings import Settings, arrays_of, settings
 from .specs import Spec, flat, specs_of
-from .subject import InputError, Subject, as_subject
+from .subject import InputError, Subject, as_subject, held, hold, in_pairs, paired
 
 # Each axis name takes the next size, in order of appearance. Sizes are coprime and at least 5, so that a factor names
 # the axis it comes from; small sizes collide with constants. No axis keeps its size from the first set to the second;
@@ -50,11 +51,15 @@ class Drawn(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Draws on which the forward is finite, one with very many rows, if there is one, and notes."""
+    """Draws on which the forward is finite, one with very many rows, if there is one, and notes.
+
+    ``narrow``: the forward takes arrays in the dtypes of ``draws`` and in no others.
+    """
 
     draws: list[Draw]
     rows: Draw | None
     notes: tuple[str, ...] = ()
+    narrow: bool = False
 
 
 def draws(target: Any, *inputs: Any, dtype: Any = None, seed: int = 0, **given: Any) -> list[Drawn]:
@@ -70,9 +75,10 @@ def draws(target: Any, *inputs: Any, dtype: Any = None, seed: int = 0, **given: 
         cotangents = rule.bwd(residuals, dy)
     """
     default = jnp.result_type(float)
-    (dtype,) = (asked := settings(target, inputs, dtypes=(dtype or default,), seed=seed, **given)).dtypes
+    subject = as_subject(target, count=len(inputs))
+    (dtype,) = (asked := settings(target, subject, inputs, dtypes=(dtype or default,), seed=seed, **given)).dtypes
     with jax.enable_x64(True):
-        subject, found = inputs_for(as_subject(target), target, inputs, asked)
+        subject, found = inputs_for(subject, target, inputs, asked)
     drawn = []
     with jax.enable_x64(jnp.float64 in (default, dtype)):
         for draw in found.draws:
@@ -90,14 +96,13 @@ def inputs_for(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Se
     if asked.in_shape is not None:
         modes = [(5, True), (8, True), (1, True), (3, False)]
         found = _given(subject, [_layer_draw(target, asked.in_shape, n, asked.seed, train) for n, train in modes])
-    elif inputs and not isinstance(inputs[0], str):
-        arrays = cast(arrays_of(subject, inputs), jnp.float64)
-        subject = subject.taking(len(arrays))
-        found = _given(subject, [Draw(arrays, {}, "given arrays", asked.seed)])
+    elif asked.are_arrays:
+        arrays = arrays_of(subject, inputs)
+        subject, (draw,) = _seen(subject.taking(len(arrays)), [Draw(arrays, {}, "given arrays", asked.seed)], asked)
+        found = _in_own_dtypes(subject, draw, asked)
     else:
         specs = specs_of(subject, inputs, asked.ranges)
-        subject = subject.taking(len(specs))
-        found = _drawn(subject, specs, asked.seed, asked.sizes)
+        subject, found = _drawn(subject.taking(len(specs)), specs, asked)
     floats = floats_of(found.draws[0].args)
     if not sum(np.size(leaf) for leaf in floats):
         what = "holds no elements" if floats else "has no floating argument"
@@ -111,13 +116,56 @@ def _given(subject: Subject, found: list[Draw]) -> Inputs:
     return Inputs(found, None)
 
 
-def _drawn(subject: Subject, specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int]) -> Inputs:
+def _seen(subject: Subject, found: list[Draw], asked: Settings) -> tuple[Subject, list[Draw]]:
+    """Arguments that are not differentiated held fixed, and complex arrays as pairs of real ones."""
+    argnums = range(len(subject.arguments)) if asked.argnums is None else asked.argnums
+    if fixed := set(range(len(subject.arguments))) - set(argnums):
+        subject, found = held(subject, fixed), [d._replace(args=hold(d.args, fixed)) for d in found]
+    complexes = any(map(is_complex, jax.tree.leaves(found[0].args)))
+    with contextlib.suppress(Exception, SystemExit):  # the run in earnest reports the error
+        complexes = complexes or any(map(is_complex, jax.tree.leaves(subject.shape_of_y(found[0].args))))
+    if complexes:
+        subject, found = in_pairs(subject), [d._replace(args=paired(d.args)) for d in found]
+    return subject, found
+
+
+def _in_own_dtypes(subject: Subject, draw: Draw, asked: Settings) -> Inputs:
+    """The caller's arrays: in float64, or, if that is asked for or the forward takes nothing else, as they are."""
+    own = {leaf.dtype.name for leaf in floats_of(draw.args)} - {"float64"}
+    if not asked.as_is:
+        try:
+            return _given(subject, [draw._replace(args=cast(draw.args, jnp.float64))])
+        except InputError as error:
+            if not own or not _runs(subject, draw.args):
+                raise error from error.__cause__
+    if not own:
+        return _given(subject, [draw])
+    note = f"judged in {' and '.join(sorted(own))}" + ("" if asked.as_is else ": the forward takes nothing wider")
+    return Inputs([draw], None, (note,), narrow=True)
+
+
+def _runs(subject: Subject, args: tuple[Any, ...]) -> bool:
+    try:
+        return all_finite(subject.fwd(*args)[0])
+    except (Exception, SystemExit):
+        return False
+
+
+def _drawn(subject: Subject, specs: tuple[Any, ...], asked: Settings) -> tuple[Subject, Inputs]:
+    seed, sizes, plain = asked.seed, asked.sizes, subject
     for domain in DOMAINS:
-        found = _at_sizes(specs, seed, sizes, domain)
+        subject, found = _seen(plain, _at_sizes(specs, seed, sizes, domain), asked)
+        if asked.as_is:
+            draw = found[0]._replace(args=cast(found[0].args, asked.dtypes[0]))
+            if _runs(subject, draw.args):
+                return subject, _in_own_dtypes(subject, draw, asked)
+            continue
         if _all_finite(subject, found[:2]):
             kept = found[:2] + [draw for draw in found[2:] if survives(subject, draw)]
             note = f"inputs were drawn as {domain}: others are not finite"
-            return Inputs(kept, _many_rows(specs, seed, sizes, domain), () if domain == "normal" else (note,))
+            rows = _many_rows(specs, seed, sizes, domain)
+            rows = rows and _seen(plain, [rows], asked)[1][0]
+            return subject, Inputs(kept, rows, () if domain == "normal" else (note,))
     raise InputError(f"the forward of {subject.name} is not finite on the inputs")
 
 
@@ -169,8 +217,6 @@ def _differentiable(subject: Subject, y: Any) -> None:
     for leaf in jax.tree.leaves(y):
         if not hasattr(leaf, "dtype"):
             raise InputError(f"the forward of {subject.name} returns arrays; got a {type(leaf).__name__}")
-        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-            raise InputError(f"the forward of {subject.name} is complex: only real functions are checked")
     if not floats_of(y):
         raise InputError(f"the forward of {subject.name} returns no floating array: there is nothing to differentiate")
 
@@ -231,7 +277,8 @@ def _axis_names(specs: tuple[Any, ...]) -> list[str]:
 
 def _draw(specs: tuple[Any, ...], table: dict[str, tuple[int, ...]], seeds: list[int], domain: str) -> Draw:
     rng = np.random.default_rng(seeds)
-    args = jax.tree.map(lambda s: _array(s, table, rng, domain), specs, is_leaf=lambda s: isinstance(s, Spec))
+    is_spec = lambda s: isinstance(s, Spec)  # noqa: E731
+    args = jax.tree.map(lambda s: _array(s, table, rng, domain) if is_spec(s) else s, specs, is_leaf=is_spec)
     return Draw(args, {name: math.prod(size) for name, size in table.items()}, domain, seeds[0])
 
 
@@ -255,6 +302,8 @@ def _array(spec: Spec, table: Mapping[str, tuple[int, ...]], rng: np.random.Gene
             integers.flat[1] = integers.flat[0]
         # int64, JAX's default while the checker computes: jnp.arange in the forward gives that too
         return jnp.asarray(integers)
+    if spec.kind == "complex":
+        return _floats(shape, rng, domain) + 1j * _floats(shape, rng, domain)
     return _floats(shape, rng, domain)
 
 

@@ -21,10 +21,16 @@ class Settings(NamedTuple):
     ranges: Mapping[str, str | int]
     dtypes: tuple[Any, ...]
     seed: int
+    as_is: bool = False
+    """Whether nothing but the dtype of the arrays given, or of the first of ``dtypes``, is tried."""
+    argnums: tuple[int, ...] | None = None
+    are_arrays: bool = False
+    """Whether the inputs are arrays, and not to be drawn."""
 
 
 def settings(
     target: Any,
+    subject: Subject,
     inputs: tuple[Any, ...],
     *,
     dtypes: Any,
@@ -32,9 +38,12 @@ def settings(
     in_shape: Any = None,
     sizes: Any = None,
     ranges: Any = None,
+    dtype: Any = None,
+    argnums: Any = None,
 ) -> Settings:
     """The settings in one form. Raises InputError if one is invalid, or does not fit the target."""
-    drawn = not isinstance(target, Layer) and all(isinstance(given, str) for given in inputs)
+    shapes = [isinstance(given, str) for i, given in enumerate(inputs) if i not in subject.static]
+    drawn = not isinstance(target, Layer) and all(shapes)
     if isinstance(target, Layer) != (in_shape is not None) or (in_shape is not None and inputs):
         raise InputError(
             "a Layer needs in_shape=..., without the batch axis, and no inputs; nothing else takes in_shape"
@@ -42,7 +51,7 @@ def settings(
     for name, value in (("sizes", sizes), ("ranges", ranges)):
         if value and not drawn:
             raise InputError(f"{name} is for drawn inputs; here arrays or a Layer are given")
-    if not drawn and any(isinstance(given, str) for given in inputs):
+    if not drawn and any(shapes):
         raise InputError("inputs are symbolic shapes or arrays, and not some of each")
     return Settings(
         in_shape if in_shape is None else _sizes("in_shape", in_shape),
@@ -51,8 +60,11 @@ def settings(
             name: below if isinstance(below, str) else _whole(f"ranges[{name!r}]", below, 1)
             for name, below in _mapping("ranges", ranges).items()
         },
-        _dtypes(dtypes),
+        _dtypes(dtypes if dtype is None or isinstance(dtype, str) else [dtype]),
         _whole("seed", seed, 0),
+        _as_is(dtype),
+        _argnums(subject, argnums),
+        bool(inputs) and not drawn,
     )
 
 
@@ -80,6 +92,22 @@ def _mapping(what: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
+def _as_is(dtype: Any) -> bool:
+    if isinstance(dtype, str) and dtype != "as-is":
+        raise InputError(f"dtype is 'as-is' or a floating dtype such as jnp.bfloat16; got {dtype!r}")
+    return dtype is not None
+
+
+def _argnums(subject: Subject, argnums: Any) -> tuple[int, ...] | None:
+    if argnums is None:
+        return None
+    wanted = argnums if isinstance(argnums, Sequence) else (argnums,)
+    found = tuple(_whole("each of argnums", i, 0) for i in wanted)
+    if not found or max(found) >= len(subject.arguments):
+        raise InputError(f"argnums are positions of ({', '.join(subject.arguments)}); got {argnums!r}")
+    return found
+
+
 def _dtypes(value: Any) -> tuple[Any, ...]:
     try:
         found = tuple(np.dtype(dtype) for dtype in value) if not isinstance(value, str) else (None,)
@@ -96,13 +124,12 @@ def arrays_of(subject: Subject, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         raise InputError(f"{subject.name} takes ({', '.join(subject.arguments)}); got {len(inputs)} inputs")
 
     def array(name: str, leaf: Any) -> Any:
+        if callable(leaf) or isinstance(leaf, bool | int):  # part of a module, or a number that is no array
+            return leaf
         try:
-            found = jnp.asarray(leaf)
+            return jnp.asarray(leaf)
         except Exception as error:
             raise InputError(f"{name} holds {leaf!r:.40}, which is no array") from error
-        if jnp.issubdtype(found.dtype, jnp.complexfloating):
-            raise InputError(f"{name} is complex: only real functions are checked")
-        return found
 
     found = []
     for i, (name, given) in enumerate(zip(subject.arguments, inputs, strict=False)):

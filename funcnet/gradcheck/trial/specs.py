@@ -9,12 +9,14 @@ import jax
 
 from .subject import InputError, Subject
 
+KINDS = {"float": "float", "complex": "complex", "bool": "bool", "key": "prng"}  # as jaxtyping's dtypes show them
+
 
 class Spec(NamedTuple):
     """One array argument: its axes by name or number, its kind, and for integers the axis they stay below."""
 
     axes: tuple[str, ...]
-    kind: str  # float, int, bool, key
+    kind: str  # float, complex, int, bool, key
     below: str | None = None
 
 
@@ -24,7 +26,7 @@ def specs_of(subject: Subject, shapes: Sequence[str], ranges: Mapping[str, str |
         if not subject.required <= len(shapes) <= len(subject.arguments):
             takes = f"{len(subject.arguments)} arguments ({', '.join(subject.arguments)})"
             raise InputError(f"{subject.name} takes {takes}; got {len(shapes)} shapes")
-        found = [_from_symbol(shape) for shape in shapes]
+        found = [s if i in subject.static else _from_symbol(s) for i, s in enumerate(shapes)]
     else:
         found = _from_annotations(subject)
     named = dict(zip(subject.arguments, found, strict=False))
@@ -68,7 +70,7 @@ def _from_symbol(symbol: str) -> Spec:
     """``"N D"`` is float; ``"B T:int<V"``, ``"T T:bool"``, ``":key"`` say their kind."""
     axes, _, kind = symbol.partition(":")
     kind, _, below = kind.partition("<")
-    if kind not in ("", "float", "int", "bool", "key") or (kind == "int" and not below):
+    if kind not in ("", "int", *KINDS) or (kind == "int" and not below):
         raise InputError(f"a symbolic shape is like 'N D', 'N:int<K', 'T T:bool' or ':key'; got {symbol!r}")
     return Spec(_axes(axes), kind or "float", below or None)
 
@@ -109,6 +111,4 @@ def _from_hint(subject: str, name: str, hint: Any) -> Any:
 def _kind(dtypes: Any) -> str:
     """The kind to draw for the dtypes that an annotation allows: float if it is among them, as in ``Shaped``."""
     text = dtypes if isinstance(dtypes, str) else " ".join(map(str, dtypes)) if hasattr(dtypes, "__iter__") else "float"
-    if "complex" in text and "float" not in text:
-        raise InputError("an annotation is of complex numbers: only real functions are checked")
-    return "key" if "prng" in text else "float" if "float" in text else "bool" if "bool" in text else "int"
+    return next((kind for kind in ("key", "float", "complex", "bool") if KINDS[kind] in text), "int")

@@ -1,0 +1,118 @@
+"""The references, from the best down: a function of the caller's, autodiff of the function without the rules that it
+calls, differences. ``on_its_rung`` finds the one for a subject; the rest of the file is the last one.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from .. import tolerances
+from ..engine.compiling import compiled
+from ..engine.leaves import cast, floats_of, is_float, peak
+from ..engine.rewriting import undecorated
+from ..trial.draws import Draw, draw_cotangent
+from ..trial.subject import DIFFERENCES, UNDECORATED, Subject
+from .form import run_backward
+from .probe import Probe
+from .reference import of_floats, ridders
+
+
+def on_its_rung(subject: Subject, args: tuple[Any, ...]) -> Subject:
+    """The subject with the function that is differentiated for reference, if nobody has said which."""
+    if subject.reference:
+        return subject
+    try:
+        primal = undecorated(subject.primal, args)
+    except jax.errors.JAXTypeError:  # it looks at values
+        primal = None
+    if primal is None:
+        return subject._replace(reference=DIFFERENCES)
+    return subject._replace(primal=primal, reference=UNDECORATED)
+
+
+# ---------------------------------------------------------------- differences
+
+
+class Sight(NamedTuple):
+    """A probe by differences. ``blurred``: by leaf, the share of its largest entry that they cannot see."""
+
+    probe: Probe
+    blurred: list[float]
+
+
+def probe_by_differences(subject: Subject, draw: Draw, dtype: Any = np.float64) -> Sight:
+    """Compares a backward with differences of its forward. Raises Malformed.
+
+    In a leaf of more than ELEMENTS_MOVED elements some are moved, and the others are taken for right if a direction
+    that moves all of them agrees.
+    """
+    args = cast(draw.args, dtype)
+    y, residuals = subject.fwd(*args)
+    rng = np.random.default_rng([draw.seed, tolerances.SEED_DY])
+    dys = [draw_cotangent(y, rng) for _ in range(2)]
+    gots = [run_backward(subject, args, residuals, dy) for dy in dys]
+    along = _along(subject, args, dys)
+    refs, excess, blurred = [list(row) for row in gots], [[0.0] * len(row) for row in gots], []
+    for i, leaf in enumerate(map(np.asarray, floats_of(args))):
+        directions, moved = _directions(leaf, i)
+        value, uncertainty = ridders(lambda t, i=i, directions=directions: along(i, t * directions))  # type: ignore[misc]
+        got = np.stack([directions.reshape(len(directions), -1) @ row[i].ravel() for row in gots], axis=1)
+        scale = max(peak(value), tolerances.TINY)
+        allowed = tolerances.UNSURE * uncertainty + tolerances.DIFFERENCES * scale
+        blurred.append(float(allowed.max() / scale) if peak(value) else 0.0)
+        for k in range(len(dys)):
+            excess[k][i] = float((np.abs(got - value) / allowed)[:, k].max())
+            ref = np.array(gots[k][i], np.float64)
+            ref.flat[moved] = value[: len(moved), k]
+            refs[k][i] = ref
+    leaves = subject.leaves(args)
+    return Sight(Probe(draw._replace(args=args), leaves, y, residuals, dys, refs, gots, excess), blurred)
+
+
+def _directions(leaf: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:
+    """Directions in which a leaf moves: units, then, if there are too many of these, all elements at once; and the
+    elements that the units move."""
+    rng = np.random.default_rng([tolerances.SEED_DIRECTION, i])
+    moved = np.arange(leaf.size)
+    if leaf.size > tolerances.ELEMENTS_MOVED:
+        moved = np.sort(rng.choice(leaf.size, tolerances.ELEMENTS_MOVED, replace=False))
+    units = np.zeros((len(moved), leaf.size))
+    units[np.arange(len(moved)), moved] = 1
+    if leaf.size > len(moved):
+        units = np.concatenate([units, rng.normal(size=(tolerances.DIRECTIONS, leaf.size)) / leaf.size**0.5])
+    return units.reshape(-1, *leaf.shape), moved
+
+
+def _along(subject: Subject, args: tuple[Any, ...], dys: list[Any]) -> Callable[[int, np.ndarray], np.ndarray]:
+    """(leaf, steps) to ⟨dy, y⟩ for every step of that leaf, by row, and for every dy, by column."""
+    _, floats = of_floats(subject.primal, args)
+    leaves, structure = jax.tree.flatten(args)
+    places = [n for n, leaf in enumerate(leaves) if is_float(leaf)]
+
+    def values(*moved: Any) -> list[Any]:
+        filled = dict(enumerate(leaves)) | dict(zip(places, moved, strict=True))
+        y = subject.primal(*jax.tree.unflatten(structure, [filled[n] for n in range(len(leaves))]))
+        return [leaf for leaf in jax.tree.leaves(y) if is_float(leaf)]
+
+    run = values
+    try:
+        run = compiled(values, floats, hasty=True)
+        run(*floats)
+    except Exception:  # it looks at values
+        run = values
+    rows = [np.concatenate([np.asarray(d, np.float64).ravel() for d in floats_of(dy)]) for dy in dys]
+
+    y_here = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in run(*floats)])
+
+    def along(i: int, steps: np.ndarray) -> np.ndarray:
+        here, found = np.asarray(floats[i]), []
+        for step in steps:
+            moved = list(floats)
+            moved[i] = jax.device_put((here + step).astype(here.dtype))
+            y = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in run(*moved)])
+            found.append([row @ (y - y_here) for row in rows])  # less is lost to rounding than by row @ y
+        return np.array(found)
+
+    return along
