@@ -1,6 +1,7 @@
 """Lists the experiments."""
 
 import ast
+import errno
 import os
 import sys
 from pathlib import Path
@@ -51,10 +52,14 @@ def main() -> None:
     print("Run one with: python -m experiments.NAME; each takes --help.")
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # as funcnet.streams has it, but at once: nothing of funcnet is imported
     try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "closed")
         main()
         sys.stdout.flush()
-    except OSError as error:  # a full disk, or a reader that has stopped
+    except BrokenPipeError:
+        os._exit(141)
+    except OSError as error:
         print(f"python -m experiments: standard output: {error.strerror}", file=sys.stderr, flush=True)
         os._exit(2)  # not to write the rest once more

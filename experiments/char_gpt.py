@@ -173,6 +173,8 @@ def train(config: Config, seed: int, net, data: text.Text, steps: int, out: Path
         optimizers.clip_by_global_norm(1.0), optimizers.adamw(rate, b2=0.99, weight_decay=config.weight_decay)
     )
     init_key, order_key = jax.random.split(jax.random.key(seed))
+    evaluated = min(WINDOWS, len(judged.inputs))
+    harness.require_room(net, (T,), optimizer, batch_size=B, evaluated=evaluated, dtype=np.int32)
     params = jax.jit(lambda key: net.init(key, (T,))[0])(init_key)
     state = training.init_state(params, optimizer, order_key)
     step = training.train_step(net, LOSS, optimizer, aux=None)

@@ -88,7 +88,11 @@ def train(config: Config, seed: int, compare: bool, out: Path | None = None) -> 
         raise harness.InputError(f"--batch-size is at most the {examples} training examples; got {config.batch_size}")
     classes = int(dataset.y_train.max()) + 1
     net = network(config.hidden, classes, config.dropout)
+    steps = epochs * (examples // config.batch_size)
+    adjust = optimizer(config.optimizer, config.learning_rate, config.schedule, steps)
     init_key, fit_key = jax.random.split(jax.random.key(seed))
+    sizes = {"batch_size": config.batch_size, "evaluated": len(dataset.x_test)}
+    harness.require_room(net, dataset.x_train.shape[1:], adjust, **sizes)
     params, _ = net.init(init_key, dataset.x_train.shape[1:])
     if compare:
         print(funcnet.summary(net, dataset.x_train.shape[1:]))
@@ -98,7 +102,7 @@ def train(config: Config, seed: int, compare: bool, out: Path | None = None) -> 
     result = funcnet.fit(
         net,
         LOSS,
-        optimizer(config.optimizer, config.learning_rate, config.schedule, epochs * (examples // config.batch_size)),
+        adjust,
         params,
         dataset[:2],
         dataset[2:],

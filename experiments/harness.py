@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,9 @@ import simple_parsing
 from funcnet.checkpoint import CheckpointError
 from funcnet.data.idx import DataError
 from funcnet.models import ModelError, Spec, save_model
-from funcnet.streams import writable_streams
+from funcnet.streams import Parsing, writable_streams
 from funcnet.training import NonFiniteError, value_and_grad
-from funcnet.types import Layer, Params, Rule
+from funcnet.types import Layer, Optimizer, Params, Rule, Shape
 
 from . import rundir
 
@@ -94,12 +95,8 @@ def require_finite(tree: Any, **rate: float) -> None:
         raise InputError(f"--{name.replace('_', '-')} {value} is too large: training met NaN or infinity")
 
 
-class _Parser(simple_parsing.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.fail(f"{message} (see --help)")
-
-    def fail(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+class _Parser(Parsing, simple_parsing.ArgumentParser):
+    """Of an experiment."""
 
 
 C = TypeVar("C", bound=Config)
@@ -136,7 +133,7 @@ def run(name: str, main: Callable[[C, Path], None], config_type: type[C], descri
         sys.exit(130)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _writable(out: Path) -> Iterator[None]:
     """Blames --out for what the system refuses to do to a file in it."""
     try:
@@ -146,6 +143,62 @@ def _writable(out: Path) -> Iterator[None]:
         if not error.filename or not (file == out or out in file.parents or file in out.parents):
             raise
         raise InputError(f"--out {file}: {error.strerror}") from error
+
+
+# ---------------------------------------------------------------- memory
+
+
+def require_room(
+    net: Layer,
+    in_shape: Shape,
+    optimizer: Optimizer,
+    *,
+    batch_size: int,
+    evaluated: int = 0,
+    networks: int = 1,
+    dtype: Any = np.float32,
+) -> None:
+    """Raises InputError if the training would not fit in memory; nothing is allocated.
+
+    It counts parameters, gradients, optimizer state and what the forward of a batch saves, times ``networks``, or, if
+    that is more, the largest array among what the forward of ``evaluated`` examples computes. ``dtype`` is that of x.
+    """
+
+    def training(key, x):
+        params, _ = net.init(key, in_shape)
+        saved = net.fwd(params, x, key)
+        own = {id(leaf) for leaf in jax.tree.leaves(params)}  # weights among the residuals are no copies
+        return params, params, optimizer.init(params), [leaf for leaf in jax.tree.leaves(saved) if id(leaf) not in own]
+
+    def evaluation(key, x):
+        params, _ = net.init(key, in_shape)
+        return net.fwd(params, x)
+
+    def sizes(function, examples) -> list[int]:
+        shapes = jax.eval_shape(function, jax.random.key(0), jax.ShapeDtypeStruct((examples, *in_shape), dtype))
+        return [math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)]
+
+    require_memory(max(networks * sum(sizes(training, batch_size)), *sizes(evaluation, evaluated)))
+
+
+def require_memory(needed: float) -> None:
+    """Raises InputError for more bytes than the device has, or, if it is the CPU, the machine."""
+    there = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", machine_bytes())
+    if needed > there:
+        gib = 1 << 30
+        raise InputError(f"these sizes need {needed / gib:,.1f} GiB of memory; there are {there / gib:,.1f} GiB")
+
+
+def machine_bytes() -> int:
+    """The memory of this machine, or of the container if that has less."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            there = min(there, int(limit.read_text()))
+    return there
+
+
+# ---------------------------------------------------------------- the gradients
 
 
 TOLERANCE = 1e-10  # of the hand gradient in float64, relative to the largest entry of its leaf

@@ -57,6 +57,7 @@ def standardised(dataset: data.Dataset) -> data.Dataset:
 def main(config: Config, out: Path) -> None:
     net = funcnet.models.mlp(config.hidden, 3)
     optimizer = optimizers.adam(config.learning_rate)
+    harness.require_room(net, (4,), optimizer, batch_size=config.batch_size)
     splits = min(2, config.seeds) if config.quick else config.seeds
     held_out: list[flowers.HeldOut] = []
 

@@ -115,7 +115,9 @@ def train(config: Config, seed: int, compare: bool, out: Path | None = None) -> 
     net, optimizer = made(config, epochs * (examples // config.batch_size))
     init_key, fit_key = jax.random.split(jax.random.key(seed))
     try:
-        params, _ = net.init(init_key, dataset.x_train.shape[1:])
+        shape, sizes = dataset.x_train.shape[1:], {"batch_size": config.batch_size, "evaluated": 2048}
+        harness.require_room(net, shape, optimizer, **sizes)
+        params, _ = net.init(init_key, shape)
     except ShapeError as error:
         raise harness.InputError(f"the network does not fit the image: {error}") from None
     if compare:

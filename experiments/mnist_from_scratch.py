@@ -58,6 +58,8 @@ class Config(harness.Config):
         super().__post_init__()
         harness.at_least(1, hidden=self.hidden, epochs=self.epochs, neuron_epochs=self.neuron_epochs)
         harness.positive(learning_rate=self.learning_rate, neuron_learning_rate=self.neuron_learning_rate)
+        if self.hidden > 1000:
+            raise harness.InputError(f"--hidden is at most 1000, as every neuron is compiled; got {self.hidden}")
         if not 32 <= self.neuron_images <= 60_000:
             raise harness.InputError(f"--neuron-images lies between 32 and 60000; got {self.neuron_images}")
 
@@ -76,6 +78,8 @@ def note_004(config: Config, dataset: data.Dataset) -> list[dict[str, Any]]:
     )
     loss = ops.sparse_softmax_cross_entropy()  # softmax is in it; its backward is the note's δᴸ = a − y
     optimizer = optimizers.sgd(config.learning_rate)
+    sizes = {"batch_size": len(dataset.x_train), "networks": config.seeds}
+    harness.require_room(net, (28, 28), optimizer, **sizes)
     seeds = range(config.seed, config.seed + config.seeds)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
 

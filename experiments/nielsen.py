@@ -111,7 +111,9 @@ def train(
 ) -> list[float]:
     """The test accuracy after each epoch."""
     init_key, fit_key = jax.random.split(jax.random.key(seed))
-    params, _ = chapter.net.init(init_key, dataset.x_train.shape[1:])
+    shape = dataset.x_train.shape[1:]
+    harness.require_room(chapter.net, shape, chapter.optimizer, batch_size=config.batch_size)
+    params, _ = chapter.net.init(init_key, shape)
     fit = funcnet.fit(
         chapter.net,
         chapter.loss,

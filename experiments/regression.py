@@ -101,6 +101,7 @@ def predict(config: Config, name: str, s: Scaled, seed: int) -> np.ndarray:
     """Trains with the loss of that name and predicts the test set, in the units of the targets."""
     net, optimizer, losses, penalty = parts(config)
     init_key, fit_key = jax.random.split(jax.random.key(seed))
+    harness.require_room(net, s.x_train.shape[1:], optimizer, batch_size=config.batch_size)
     params, _ = net.init(init_key, s.x_train.shape[1:])
     run = funcnet.fit(
         net, losses[name], optimizer, params, (s.x_train, s.y_train[:, None]), key=fit_key, penalty=penalty,

@@ -187,6 +187,7 @@ def run_seed(config: Config, keep: list[Curve], seed: int) -> dict[str, Any]:
 def main(config: Config, out: Path) -> None:
     if config.quick:
         config = dataclasses.replace(config, points=min(config.points, 100))
+    harness.require_memory(140 * 3 * np.longdouble(0).nbytes * config.points)  # some 140 ε, and temporaries
     curves: list[Curve] = []
     figures = harness.summarise(harness.over_seeds(config, functools.partial(run_seed, config, curves)))
     console = Console()

@@ -106,6 +106,7 @@ def train(config: Config, arm: int, frames: int, seed: int, fresh: tuple[np.ndar
     optimizer = optimizers.adam(schedules.cosine(config.learning_rate, config.steps))
     predict = jax.jit(lambda params, x: ops.softmax.fwd(net.fwd(params, x)[0])[0])
     init_key, order_key = jax.random.split(jax.random.key(seed))
+    harness.require_room(net, (2,), optimizer, batch_size=BATCH, evaluated=len(fresh[0]))
     params, _ = net.init(init_key, (2,))
     state = training.init_state(params, optimizer, order_key)
     step = training.train_step(net, LOSS, optimizer)

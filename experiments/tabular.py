@@ -192,19 +192,22 @@ def train(config: Config, loaded: Loaded, seed: int, compare: bool, out: Path | 
     few = len(y) // 10  # the split has drawn the order of the rows
     watched, rows = (dataset.x_train[:few], y[:few]), (dataset.x_train[few:], y[few:])
     init_key, fit_key = jax.random.split(jax.random.key(seed))
+    optimizer = optimizers.adamw(config.learning_rate, weight_decay=config.weight_decay)
+    sizes = {"batch_size": min(config.batch_size, len(rows[1])), "evaluated": len(dataset.x_test)}
+    harness.require_room(net, spec.in_shape, optimizer, **sizes)
     params, _ = net.init(init_key, spec.in_shape)
     if compare:
         harness.compare_gradients(net, loss, params, rows[0][:64], rows[1][:64], fit_key)
     result = funcnet.fit(
         net,
         loss,
-        optimizers.adamw(config.learning_rate, weight_decay=config.weight_decay),
+        optimizer,
         params,
         rows,
         watched,
         key=fit_key,
         epochs=min(config.epochs, 5) if config.quick else config.epochs,
-        batch_size=min(config.batch_size, len(rows[1])),
+        batch_size=sizes["batch_size"],
         patience=config.patience,
         metrics={"accuracy": funcnet.accuracy} if spec.classes else {},
         checkpoints=rundir.checkpoints(out, f"seed_{seed}"),

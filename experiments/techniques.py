@@ -139,6 +139,7 @@ def train(config: Config, technique: Technique, rate: float, seed: int, sets: Sp
     steps = config.epochs * (len(x) // config.batch_size)
     net, optimizer = made(technique, config.hidden, int(labels.max()) + 1, rate, steps)
     init_key, fit_key = jax.random.split(jax.random.key(seed))
+    harness.require_room(net, x.shape[1:], optimizer, batch_size=config.batch_size, evaluated=2048)
     params, _ = net.init(init_key, x.shape[1:])
     result = funcnet.fit(
         net,

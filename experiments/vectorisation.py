@@ -26,7 +26,7 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 import funcnet
-from funcnet import ops
+from funcnet import ops, optimizers
 from funcnet.progress import step_progress
 
 from . import harness
@@ -175,8 +175,9 @@ class Form(NamedTuple):
 
 def forms(config: Config, dtype: Any) -> list[Form]:
     """All forms start from the same weights; the vmap forms have more networks, whose first is the same."""
-    init = funcnet.models.mlp(config.hidden, CLASSES).init
-    many = [init(jax.random.key(config.seed + i), (INPUTS,))[0] for i in range(config.ensemble)]
+    net, sizes = funcnet.models.mlp(config.hidden, CLASSES), {"batch_size": config.batch_size}
+    harness.require_room(net, (INPUTS,), optimizers.sgd(RATE), networks=config.ensemble, **sizes)
+    many = [net.init(jax.random.key(config.seed + i), (INPUTS,))[0] for i in range(config.ensemble)]
     many = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), many)
     one: Any = many[0]
     plain = [(layer["w"], layer["b"]) for layer in one if layer]

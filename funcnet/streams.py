@@ -1,12 +1,49 @@
-"""Standard output and error of a command: full, closed or without a reader, they end it in one line at most."""
+"""A command and its streams: bad input, and an output that is full, closed or without a reader, are one line."""
 
 import contextlib
 import io
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any, NoReturn
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, by which shells know
+LONGEST = 1000  # characters of an error: a name may have thousands
+
+
+def plain(text: str) -> str:
+    """Text without what would move a terminal's cursor."""
+    return "".join(c if c.isprintable() else "·" for c in text)
+
+
+def one_line(text: str) -> str:
+    """Text as one line that a terminal can show, without the middle of a long one."""
+    line = plain(" ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
+
+
+class Parsing:
+    """Beside argparse.ArgumentParser: bad input is one line on standard error, and exit status 2."""
+
+    prog: str
+
+    def error(self, message: str) -> NoReturn:
+        self.fail(f"{message} (see --help)")
+
+    def fail(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {one_line(message)}", file=sys.stderr)
+        sys.exit(2)
+
+    def _get_values(self, action: Any, words: list[str]) -> Any:
+        if words == ["--"]:  # argparse would drop it, and take an empty list for the value
+            self.error(f"argument {'/'.join(action.option_strings) or action.dest}: expected a value; got '--'")
+        return super()._get_values(action, words)  # type: ignore[misc]
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message and file is sys.stdout:
+            file.write(message)  # argparse ignores an error, and a help that is lost is no success
+        elif message:
+            super()._print_message(message, file)  # type: ignore[misc]
 
 
 @contextlib.contextmanager

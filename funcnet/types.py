@@ -129,12 +129,20 @@ class ShapeError(ValueError):
     """An array or a shape that does not fit; the message names the layer, the shape it got and the shape it expects."""
 
 
-def require_arrays(name: str, tree: Any) -> None:
-    """Raises TypeError for anything in ``tree`` that is not an array, such as the numbers of a list."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if not hasattr(leaf, "shape"):
-            kind = f"{type(tree).__name__} that holds {type(leaf).__name__}" if path else type(leaf).__name__
-            raise TypeError(f"{name} expects an array; got a {kind}: jnp.asarray(...) makes an array of it")
+def require_arrays(name: str, *trees: Any) -> None:
+    """Raises TypeError for anything in the trees that is not an array, such as the numbers of a list."""
+    for tree in trees:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            if not hasattr(leaf, "shape"):
+                kind = f"{type(tree).__name__} that holds {type(leaf).__name__}" if path else type(leaf).__name__
+                raise TypeError(f"{name} expects an array; got a {kind}: jnp.asarray(...) makes an array of it")
+
+
+def require_shape(name: str, in_shape: Any) -> None:
+    """Raises TypeError unless it is the shape of an example, a tuple."""
+    if not isinstance(in_shape, tuple | list):
+        written = f"({in_shape},)" if isinstance(in_shape, int) else "x.shape[1:]"
+        raise TypeError(f"{name} expects the shape of one example, a tuple; got {in_shape!r:.60}: write {written}")
 
 
 def require_key(name: str, key: Any) -> Any:

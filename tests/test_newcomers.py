@@ -28,7 +28,7 @@ from funcnet import (
     swiglu,
 )  # fmt: skip
 from funcnet.types import Layer, Rule, ShapeError
-from tests.cases import RULES
+from tests.cases import LAYERS, RULES
 from tests.trees import draw
 
 KEY = jax.random.key(0)
@@ -82,8 +82,8 @@ def test_old_keys_are_keys():
         (lambda: dense(5).fwd(PARAMS[0], X.tolist()), "a list"),
         (lambda: dense(5).fwd(PARAMS[0], tuple(X)), "a tuple"),
         (lambda: relu().fwd({}, 3.0), "a float"),
-        (lambda: LOSS.fwd(X.tolist(), LABELS.tolist()), "tuple that holds float"),
-        (lambda: ops.mean_squared_error().fwd(X, X.tolist()), "tuple that holds float"),
+        (lambda: LOSS.fwd(X.tolist(), LABELS.tolist()), "list that holds float"),
+        (lambda: ops.mean_squared_error().fwd(X, X.tolist()), "list that holds float"),
         (lambda: fit(train=(X.tolist(), LABELS.tolist())), "tuple that holds float"),
         (lambda: fit(train=(X, LABELS.tolist())), "tuple that holds int"),
         (lambda: funcnet.evaluate(NET, LOSS, {}, PARAMS, (X.tolist(), LABELS)), "tuple that holds float"),
@@ -92,6 +92,28 @@ def test_old_keys_are_keys():
 def test_lists_for_arrays(call, held):
     with pytest.raises(TypeError, match=rf"expects an array; got .*{held}: jnp.asarray\(...\) makes an array of it"):
         call()
+
+
+@pytest.mark.parametrize("case", RULES, ids=lambda case: case.name)
+def test_lists_for_the_arrays_of_a_rule(case):
+    args = case.args((3,))
+
+    def listed(tree):
+        return jax.tree.map(
+            lambda a: a if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else np.asarray(a).tolist(), tree
+        )
+
+    for place, arg in enumerate(args):
+        wrong = listed(arg)
+        if jax.tree.structure(wrong) != jax.tree.structure(arg):  # no key, no targets that are None
+            with pytest.raises(TypeError, match=r"expects an array; got a .*: jnp.asarray\(...\) makes an array of it"):
+                case.rule.fwd(*args[:place], wrong, *args[place + 1 :])
+
+
+@pytest.mark.parametrize("layer", {case.name: case.layer for case in LAYERS}.values(), ids=lambda layer: layer.name)
+def test_a_number_for_a_shape(layer):
+    with pytest.raises(TypeError, match=r"expects the shape of one example, a tuple; got 7: write \(7,\)$"):
+        layer.init(KEY, 7)
 
 
 @pytest.mark.parametrize(

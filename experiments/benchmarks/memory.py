@@ -184,6 +184,9 @@ def measured(name: str, programs: dict[str, Program], args: tuple, rounds: int) 
 def main(config: Config, out: Path) -> None:
     if config.quick:
         config = dataclasses.replace(config, tokens=512, rows=512, classes=4096, width=64, chunk=64, block=64, rounds=1)
+    scores, logits = config.heads * config.tokens**2, config.rows * config.classes
+    arrays = 4 * config.heads * config.tokens * config.features + config.width * (config.rows + config.classes)
+    harness.require_memory(4 * (arrays + 4 * max(scores, logits)))  # the plain forms hold some four of that size
     figures, start = {}, time.perf_counter()
     for name, (programs, args) in tasks(config).items():
         figures[name] = measured(name, programs, args, config.rounds)

@@ -98,10 +98,13 @@ def main(config: Config, out: Path) -> None:
     except ImportError as error:
         raise harness.InputError('this compares with PyTorch; run: pip install "funcnet[bench]"') from error
     examples, rounds = (4_000, 2) if config.quick else (config.examples, config.rounds)
+    harness.require_memory(2 * 4 * 784 * examples)  # in both frameworks
+    net, optimizer = funcnet.models.mlp(config.hidden, 10), optimizers.sgd(config.learning_rate)
+    harness.require_room(net, (784,), optimizer, batch_size=config.batch_size, networks=2)
+    params, _ = net.init(jax.random.key(config.seed), (784,))
     rng = np.random.default_rng(config.seed)
     x = rng.random((examples, 784), np.float32)
     labels = rng.integers(10, size=examples).astype(np.int32)
-    params, _ = funcnet.models.mlp(config.hidden, 10).init(jax.random.key(config.seed), (784,))
     order = training.epoch_order(jax.random.key(config.seed), 0, examples, config.batch_size)
 
     ours, our_weights = funcnet_epoch(config, params, x, labels)

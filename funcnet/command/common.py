@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..streams import one_line, plain
+
 if TYPE_CHECKING:
     from ..models import Model
 
@@ -50,7 +52,7 @@ def guarded(function: Callable[[argparse.Namespace], None]) -> Callable[[argpars
             return 130
         else:
             return 0
-        print(f"{name}: {plain(' '.join(said.split()))}", file=sys.stderr)
+        print(f"{name}: {one_line(said)}", file=sys.stderr)
         return 2
 
     return run
@@ -119,11 +121,6 @@ def number(least: float, kind: type = int, most: float = math.inf) -> Callable[[
         return value
 
     return parse
-
-
-def plain(text: str) -> str:
-    """Text of a file without what would move a terminal's cursor."""
-    return "".join(c if c.isprintable() else "·" for c in text)
 
 
 def show(*columns: str, rows: list[tuple[Any, ...]]) -> None:

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .common import add_run, find_run, guarded, plain, read_json
+from ..streams import plain
+from .common import add_run, find_run, guarded, read_json
 
 HIDDEN = {"experiment", "config", "device", "jax", "seconds", "seed", "seeds"}  # of metrics.json: no figures, or shown
 

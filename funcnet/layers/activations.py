@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from .. import ops
-from ..types import Layer, Rule, ShapeError
+from ..types import Layer, Rule, ShapeError, require_shape
 from .lifting import factory, lift, require
 
 relu = factory(ops.relu, "relu")
@@ -31,6 +31,7 @@ def gated(rule: Rule, name: str) -> Layer:
     """A gated rule of x = (a, g), the two halves of the last axis: (*S, 2H) to (*S, H). Raises ShapeError."""
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         if not in_shape or in_shape[-1] % 2:
             raise ShapeError(f"{name} got input shape {in_shape}, expects (..., C) with an even C")
         return {}, (*in_shape[:-1], in_shape[-1] // 2)

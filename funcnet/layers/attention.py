@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import initializers, ops
-from ..types import Initializer, Layer, Params, ShapeError, require_key
+from ..types import Initializer, Layer, Params, ShapeError, require_key, require_shape
 from .lifting import require
 from .linear import dense
 
@@ -48,6 +48,7 @@ def multi_head_attention(
     turn = None if rotary_base is None else ops.rotary(rotary_base)
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         if len(in_shape) < 2 or in_shape[-1] % heads:
             raise ShapeError(f"{name} got input shape {in_shape}, expects (..., T, D) with D a multiple of {heads}")
         features, (qkv_key, out_key) = in_shape[-1], jax.random.split(require_key(name, key))

@@ -14,7 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..types import Layer, Params, ShapeError, require_arrays, require_key, require_made, require_not_a_pair
+from ..types import (
+    Layer,
+    Params,
+    ShapeError,
+    require_arrays,
+    require_key,
+    require_made,
+    require_not_a_pair,
+    require_shape,
+)
 
 
 def serial(*layers: Layer, **named: Layer) -> Layer:
@@ -26,6 +35,7 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
     parts, pack = _parts("serial", layers, named)
 
     def init(key, in_shape):
+        require_shape("serial", in_shape)
         params, shape = [], in_shape
         for (label, layer), layer_key in zip(parts.items(), _split("serial", key, len(parts)), strict=True):
             with _inside("serial", label):
@@ -62,6 +72,7 @@ def residual(layer: Layer) -> Layer:
     require_made("residual[0]", Layer, layer)
 
     def init(key, in_shape):
+        require_shape("residual", in_shape)
         with _inside("residual", 0):
             params, out_shape = layer.init(key, in_shape)
         if out_shape != in_shape:
@@ -95,6 +106,7 @@ def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum", **nam
         raise ValueError("parallel expects at least one layer")
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         params, shapes = [], []
         for (label, layer), layer_key in zip(parts.items(), _split(name, key, len(parts)), strict=True):
             with _inside(name, label):
@@ -150,6 +162,7 @@ def repeat(layer: Layer, times: int) -> Layer:
     require_made(f"{name}[0]", Layer, layer)
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         shapes = []
 
         def one(key):
@@ -168,7 +181,7 @@ def repeat(layer: Layer, times: int) -> Layer:
             return layer.fwd(part[0], x, part[1])
 
         require_not_a_pair(name, params)
-        require_arrays(name, (params, x))
+        require_arrays(name, params, x)
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
             if leaf.shape[:1] != (times,):
                 at = f"params{jax.tree_util.keystr(path)}"

@@ -6,7 +6,7 @@ import jax
 
 from .. import initializers, ops
 from ..ops.windows import Padding, Pair, pair
-from ..types import Initializer, Layer, Rule, ShapeError, require_key
+from ..types import Initializer, Layer, Rule, ShapeError, require_key, require_shape
 from .lifting import out_shape, require
 
 
@@ -66,6 +66,7 @@ def _convolution(
     expected = {"w": (*field, None, features)} | ({"b": (features,)} if bias else {})
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         if len(in_shape) != 3 or in_shape[-1] % groups:
             raise ShapeError(f"{name} got input shape {in_shape}, expects (H, W, C), C a multiple of groups={groups}")
         w_key, b_key = jax.random.split(require_key(name, key))

@@ -1,7 +1,7 @@
 """Dropout."""
 
 from .. import ops
-from ..types import Layer
+from ..types import Layer, require_shape
 from .lifting import require
 
 
@@ -13,6 +13,7 @@ def dropout(rate: float) -> Layer:
     rule, name = ops.dropout(rate), f"dropout({rate})"
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         return {}, in_shape
 
     def fwd(params, x, key=None):

@@ -1,7 +1,7 @@
 """Embeddings of tokens and of positions."""
 
 from .. import initializers, ops
-from ..types import Initializer, Layer, ShapeError
+from ..types import Initializer, Layer, ShapeError, require_shape
 from .lifting import require
 
 
@@ -17,6 +17,7 @@ def embedding(vocabulary: int, features: int, table_init: Initializer = initiali
     name = f"embedding({vocabulary}, {features})"
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         return {"table": table_init(key, (vocabulary, features))}, (*in_shape, features)
 
     def fwd(params, tokens, key=None):
@@ -40,6 +41,7 @@ def positions(length: int, table_init: Initializer = initializers.normal(0.02)) 
     name = f"positions({length})"
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         if len(in_shape) < 2 or in_shape[-2] > length:
             raise ShapeError(f"{name} got input shape {in_shape}, expects (..., T, D) with T <= {length}")
         return {"table": table_init(key, (length, in_shape[-1]))}, in_shape

@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..types import Layer, Params, Rule, Shape, ShapeError, require_arrays, require_not_a_pair
+from ..types import Layer, Params, Rule, Shape, ShapeError, require_arrays, require_not_a_pair, require_shape
 
 
 def lift(rule: Rule, name: str) -> Layer:
     """A rule of one array as a layer without parameters; ``name`` is how errors and summaries call it."""
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         return {}, out_shape(rule.fwd, in_shape)
 
     def fwd(params, x, key=None):

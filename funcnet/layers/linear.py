@@ -3,7 +3,7 @@
 import jax
 
 from .. import initializers, ops
-from ..types import Initializer, Layer, ShapeError, require_key
+from ..types import Initializer, Layer, ShapeError, require_key, require_shape
 from .lifting import require
 
 
@@ -22,6 +22,7 @@ def dense(
     name = f"dense({features})"
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         if not in_shape:
             raise ShapeError(f"{name} got input shape (), expects (..., I)")
         w_key, b_key = jax.random.split(require_key(name, key))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from .. import ops
 from ..ops.normalization import BatchNormResiduals, Population
-from ..types import Layer, Rule, ShapeError
+from ..types import Layer, Rule, ShapeError, require_shape
 from .lifting import require
 
 
@@ -20,6 +20,7 @@ def batch_norm(eps: float = 1e-5) -> Layer:
     training, inference = ops.batch_norm(eps), ops.batch_norm_inference(eps)
 
     def init(key, in_shape):
+        require_shape("batch_norm", in_shape)
         if not in_shape:
             raise ShapeError("batch_norm got input shape (), expects (..., C)")
         zeros, ones = (lambda: jnp.zeros(in_shape[-1:])), (lambda: jnp.ones(in_shape[-1:]))
@@ -47,6 +48,7 @@ def _norm(rule: Rule, name: str, vectors: tuple[str, ...] = ("gamma", "beta")) -
     """A norm that is the same in training and in inference; γ starts at 1, β at 0."""
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         if not in_shape:
             raise ShapeError(f"{name} got input shape {in_shape}, expects (..., C)")
         starts = {"gamma": jnp.ones, "beta": jnp.zeros}
@@ -81,6 +83,7 @@ def group_norm(groups: int, eps: float = 1e-5) -> Layer:
     layer = _norm(ops.group_norm(groups, eps), f"group_norm({groups})")
 
     def init(key, in_shape):
+        require_shape(layer.name, in_shape)
         if in_shape and in_shape[-1] % groups:
             raise ShapeError(f"{layer.name} got input shape {in_shape}, expects (..., C) with C a multiple of {groups}")
         return layer.init(key, in_shape)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import initializers, ops
-from ..types import Layer, Rule, ShapeError, require_key
+from ..types import Layer, Rule, ShapeError, require_key, require_shape
 from .lifting import require
 
 
@@ -20,6 +20,7 @@ def _recurrent(
     inner = {"w": (features, *width)} | ({"b": (features,)} if state_bias else {})
 
     def init(key, in_shape):
+        require_shape(name, in_shape)
         if len(in_shape) < 2:
             raise ShapeError(f"{name} got input shape {in_shape}, expects (..., T, I)")
 

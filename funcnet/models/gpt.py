@@ -16,7 +16,7 @@ from ..layers import (
     residual,
     serial,
 )
-from ..types import Layer, ShapeError
+from ..types import Layer, ShapeError, require_shape
 
 
 class GPTConfig(NamedTuple):
@@ -106,6 +106,7 @@ def _tied(body: Layer, config: GPTConfig, fused: bool) -> Layer:
     """``body``, and its table of tokens once more as the last product."""
 
     def init(key, in_shape):
+        require_shape("gpt", in_shape)
         _fits(config, in_shape)
         params, _ = body.init(key, in_shape)
         return params, (*in_shape, config.vocabulary)

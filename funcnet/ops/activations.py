@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..types import Residuals, Rule, ShapeError
+from ..types import Residuals, Rule, ShapeError, require_arrays
 
 # ---------------------------------------------------------------- elementwise maps
 
@@ -25,6 +25,7 @@ def elementwise(phi: Callable[[Elements], Elements], slope: Callable[[Elements],
 
     @functools.wraps(phi)
     def fwd(x):
+        require_arrays(phi.__name__, x)
         return phi(x), x
 
     def bwd(x, dy):
@@ -131,6 +132,7 @@ def elu(alpha: float = 1.0) -> Rule:
 
 def relu_fwd(x: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], Bool[Array, "*B"]]:
     """y = max(x, 0); NaN stays NaN."""
+    require_arrays("relu", x)
     return jnp.maximum(x, 0), x > 0
 
 
@@ -147,6 +149,7 @@ def leaky_relu(slope: float = 0.01) -> Rule:
 
     def fwd(x: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], Bool[Array, "*B"]]:
         """y = x if x > 0, else slope·x."""
+        require_arrays("leaky_relu", x)
         positive = x > 0
         return jnp.where(positive, x, slope * x), positive
 
@@ -168,6 +171,7 @@ def gated(phi: Rule = sigmoid) -> Rule:
 
     def fwd(a: Float[Array, "*B"], g: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], Residuals]:
         """y = a ∘ φ(g). Raises ShapeError unless both have the same shape."""
+        require_arrays("a gated unit", a, g)
         if a.shape != g.shape:
             raise ShapeError(f"a gated unit expects a and its gate in one shape; got {a.shape} and {g.shape}")
         gate, inner = phi.fwd(g)
@@ -192,6 +196,7 @@ swiglu = gated(silu)
 
 def softmax_fwd(x: Float[Array, "*B K"]) -> tuple[Float[Array, "*B K"], Float[Array, "*B K"]]:
     """y_k = e^{x_k} / Σ_j e^{x_j} over the last axis, shifted by the largest x so that no exponential overflows."""
+    require_arrays("softmax", x)
     e = jnp.exp(x - x.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)
     return y, y
@@ -211,6 +216,7 @@ softmax = Rule(softmax_fwd, softmax_bwd)
 
 def log_softmax_fwd(x: Float[Array, "*B K"]) -> tuple[Float[Array, "*B K"], Float[Array, "*B K"]]:
     """y_k = x_k − log Σ_j e^{x_j} over the last axis, shifted by the largest x."""
+    require_arrays("log_softmax", x)
     shifted = x - x.max(axis=-1, keepdims=True)
     y = shifted - jnp.log(jnp.exp(shifted).sum(axis=-1, keepdims=True))
     return y, y

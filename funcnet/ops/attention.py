@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..types import Rule, ShapeError, at_least_float32
+from ..types import Rule, ShapeError, at_least_float32, require_arrays
 
 Queries = Float[Array, "*B T D"]
 Keys = Float[Array, "*B S D"]
@@ -25,6 +25,7 @@ Mask = Bool[Array, "*B T S"]
 
 
 def _check(q: Array, k: Array, v: Array, mask: Array | None) -> None:
+    require_arrays("attention", q, k, v, mask)
     scores = (*q.shape[:-1], *k.shape[-2:-1])
     fits = min(q.ndim, k.ndim) >= 2 and q.shape[-1] == k.shape[-1] and k.shape[:-1] == v.shape[:-1]
     if fits and q.shape[:-2] != k.shape[:-2]:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..types import Residuals, Rule, ShapeError, at_least_float32
+from ..types import Residuals, Rule, ShapeError, at_least_float32, require_arrays
 from .windows import Padding, Pair, Span, cut, put_back, reach, spans, steps, whole
 
 Images = Float[Array, "N H W C"]
@@ -191,6 +191,7 @@ def _bias_bwd(b: Array | None, dy: Array) -> Array | None:
 
 
 def _check(name: str, x: Array, w: Array, b: Array | None, groups: int) -> None:
+    require_arrays(name, x, w, b)
     ranks = x.ndim == 4 and w.ndim == 4
     channels = ranks and x.shape[3] == w.shape[2] * groups and w.shape[3] % groups == 0
     if not channels or (b is not None and b.shape != w.shape[3:]):

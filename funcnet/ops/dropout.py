@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from ..types import Rule, require_key
+from ..types import Rule, require_arrays, require_key
 
 
 def dropout(rate: float = 0.5) -> Rule:
@@ -21,6 +21,7 @@ def dropout(rate: float = 0.5) -> Rule:
 
         The division keeps the mean of y at x, so inference needs no rescaling.
         """
+        require_arrays("dropout", x)
         if key is None or rate == 0:
             return x, None
         kept = jax.random.bernoulli(

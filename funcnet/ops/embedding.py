@@ -5,7 +5,7 @@ from typing import Annotated
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..types import Below, Residuals, Rule, ShapeError, at_least_float32
+from ..types import Below, Residuals, Rule, ShapeError, at_least_float32, require_arrays
 
 # ---------------------------------------------------------------- tokens
 
@@ -18,6 +18,7 @@ def embedding_fwd(
     A token outside [0, V) gives a row of NaN, since values cannot raise under jit and a clipped or wrapped index would
     go unnoticed. Raises ShapeError, also if tokens are not integers.
     """
+    require_arrays("embedding", table, tokens)
     if table.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise ShapeError(
             f"embedding expects a table (V, D) and integer tokens (*B); "
@@ -59,6 +60,7 @@ def positions_fwd(
 
     Raises ShapeError, also if there are more positions than rows.
     """
+    require_arrays("positions", x, table)
     if x.ndim < 2 or table.shape[1:] != x.shape[-1:] or x.shape[-2] > len(table):
         raise ShapeError(
             f"positions got x {x.shape}, table {table.shape}; it expects x (*B, T, D), table (L, D), T <= L"

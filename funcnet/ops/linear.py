@@ -5,13 +5,14 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..types import Residuals, Rule, ShapeError
+from ..types import Residuals, Rule, ShapeError, require_arrays
 
 
 def dense_fwd(
     x: Float[Array, "*B I"], w: Float[Array, "I O"], b: Float[Array, "O"]
 ) -> tuple[Float[Array, "*B O"], Residuals]:
     """y = x w + b: ``x`` (*B, I), ``w`` (I, O), ``b`` (O,) to ``y`` (*B, O). Raises ShapeError."""
+    require_arrays("dense", x, w, b)
     if x.ndim < 1 or w.ndim != 2 or x.shape[-1] != w.shape[0] or b.shape != w.shape[1:]:
         raise ShapeError(f"dense got x {x.shape}, w {w.shape}, b {b.shape}; it expects x (*B, I), w (I, O), b (O,)")
     y = x @ w
@@ -39,6 +40,7 @@ def unembedding_fwd(x: Float[Array, "*B D"], table: Float[Array, "V D"]) -> tupl
 
     Raises ShapeError.
     """
+    require_arrays("unembedding", x, table)
     if x.ndim < 1 or table.ndim != 2 or x.shape[-1] != table.shape[-1]:
         raise ShapeError(f"unembedding got x {x.shape}, table {table.shape}; it expects x (*B, D), table (V, D)")
     return x @ table.T, (x, table)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..types import Residuals, Rule, ShapeError, at_least_float32
+from ..types import Residuals, Rule, ShapeError, at_least_float32, require_arrays
 
 Channels = Float[Array, "*B C"]
 Examples = Float[Array, "N *S C"]
@@ -71,6 +71,7 @@ def _leading(x: Array) -> tuple[int, ...]:
 
 
 def _fits(name: str, x: Array, *vectors: Array) -> None:
+    require_arrays(name, x, *vectors)
     if any(x.shape[-1:] != vector.shape for vector in vectors):
         shapes = ", ".join(str(vector.shape) for vector in vectors)
         raise ShapeError(f"{name} got x {x.shape} and vectors {shapes}; it expects x (*B, C) and vectors (C,)")

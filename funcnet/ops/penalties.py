@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..types import Params, Rule, memoized
+from ..types import Params, Rule, memoized, require_arrays
 
 WEIGHTS = ("w", "table")
 """The names of the leaves that decay by default. Biases, gains and statistics have other names."""
@@ -30,6 +30,7 @@ def named(params: Params, names: tuple[str, ...]) -> Any:
 def _penalty(value: Callable[[Array], Array], slope: Callable[[Array], Array], names: tuple[str, ...]) -> Rule:
     def fwd(params: PyTree[Float[Array, "..."]]) -> tuple[Float[Array, ""], Params]:
         """y = Σ value(w) over the elements of the chosen leaves. Raises ValueError if there are none."""
+        require_arrays("a penalty", params)
         chosen = zip(jax.tree.leaves(params), jax.tree.leaves(named(params, names)), strict=True)
         sums = [value(leaf).sum() for leaf, is_chosen in chosen if is_chosen]
         if not sums:

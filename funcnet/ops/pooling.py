@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..types import Residuals, Rule, ShapeError, at_least_float32
+from ..types import Residuals, Rule, ShapeError, at_least_float32, require_arrays
 from .windows import Padding, Pair, Span, Steps, cut, pair, put_back, spans, steps
 
 
@@ -109,6 +109,7 @@ def _settings(name: str, window: Pair, stride: Pair | None, padding: Padding) ->
 
 
 def _is_image(name: str, x: Array) -> None:
+    require_arrays(name, x)
     if x.ndim != 4 or not x.shape[1] * x.shape[2]:
         raise ShapeError(f"{name} got x {x.shape}; it expects an image (N, H, W, C)")
 

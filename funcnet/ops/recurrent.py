@@ -17,7 +17,7 @@ from jax import lax
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from ..types import Rule, ShapeError, at_least_float32
+from ..types import Rule, ShapeError, at_least_float32, require_arrays
 from .activations import sigmoid_slope, tanh_slope
 
 Inputs = Float[Array, "*B T I"]
@@ -28,6 +28,7 @@ State = Float[Array, "*B H"]
 
 
 def _check(name: str, x: Array, w: Array, u: Array, b: Array, gates: tuple[int, ...], **states: Array) -> None:
+    require_arrays(name, x, w, u, b, *states.values())
     H = b.shape[-1] if b.ndim else None
     wanted = ((*x.shape[-1:], *gates, H), (H, *gates, H), (*gates, H))
     fits = x.ndim >= 2 and (w.shape, u.shape, b.shape) == wanted
@@ -253,6 +254,7 @@ def gru_fwd(
     r, s, n; s is often called z. Raises ShapeError.
     """
     _check("gru", x, w, u, b, (3,), h0=h0)
+    require_arrays("gru", c)
     if c.shape != b.shape[1:]:
         raise ShapeError(f"gru got b {b.shape}, c {c.shape}; it expects b (3, H), c (H,)")
     a = _plus(_times(_first(x), w), b)

@@ -5,7 +5,7 @@ from typing import Annotated
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..types import Below, Rule, ShapeError, at_least_float32
+from ..types import Below, Rule, ShapeError, at_least_float32, require_arrays
 
 
 def rotary(base: float = 10000.0) -> Rule:
@@ -38,6 +38,7 @@ def rotary(base: float = 10000.0) -> Rule:
         ``positions`` (T,) are the t, by default 0, 1, …, T − 1. The angle is computed in float32 or wider.
         Raises ShapeError.
         """
+        require_arrays("rotary", x, positions)
         if x.ndim < 2 or (positions is not None and positions.shape != x.shape[-2:-1]):
             got = "none" if positions is None else positions.shape
             raise ShapeError(f"rotary got x {x.shape}, positions {got}; it expects x (*B, T, D), positions (T,)")

@@ -4,11 +4,12 @@ import math
 
 from jaxtyping import Array, Float
 
-from ..types import Rule
+from ..types import Rule, require_arrays
 
 
 def flatten_fwd(x: Float[Array, "N *S"]) -> tuple[Float[Array, "N F"], Float[Array, "0 *S"]]:
     """y = x with every axis after the batch merged into one: (N, *S) to (N, F), F = ∏ S."""
+    require_arrays("flatten", x)
     return x.reshape(x.shape[0], math.prod(x.shape[1:])), x[:0]
 
 

@@ -8,10 +8,12 @@ import jax
 import numpy as np
 import pytest
 
+import funcnet
 from experiments import harness
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = """
+import funcnet
 from experiments import harness
 def main(config, out):
     {body}
@@ -129,3 +131,40 @@ def test_what_is_not_finite_is_blamed_on_the_rate(value):
     harness.require_finite({"w": np.ones(3)}, learning_rate=9.0)
     with pytest.raises(harness.InputError, match=r"^--learning-rate 9\.0 is too large: training met NaN or infinity$"):
         harness.require_finite(({"w": np.ones(3)}, {"b": np.array([1.0, value])}), learning_rate=9.0)
+
+
+# ---------------------------------------------------------------- memory
+
+
+NET, ADAM = funcnet.models.mlp((1000,), 7), funcnet.optimizers.adam(0.1)
+
+
+def needed(monkeypatch, **sizes):
+    """The bytes that the training of NET is said to need."""
+    asked = []
+    monkeypatch.setattr(harness, "require_memory", asked.append)
+    with jax.enable_x64(False):
+        harness.require_room(NET, (5,), ADAM, **sizes)
+    return asked[0]
+
+
+def test_the_memory_of_a_training_is_that_of_its_arrays(monkeypatch):
+    parameters = 5 * 1000 + 1000 + 1000 * 7 + 7
+    few, more = (needed(monkeypatch, batch_size=size) for size in (1, 101))
+    assert 4 * 4 * parameters <= few <= 4 * 4 * parameters + 20_000  # weights, gradients, two moments
+    assert 100 * 4 * 1000 <= more - few <= 3 * 100 * 4 * 1000  # the hidden layer, before and after its relu
+    assert needed(monkeypatch, batch_size=1, evaluated=10**6) == 4 * 10**6 * 1000
+    assert needed(monkeypatch, batch_size=101, networks=3) == 3 * more
+
+
+def test_sizes_beyond_the_memory_are_refused_and_nothing_is_allocated(monkeypatch):
+    monkeypatch.setattr(harness, "machine_bytes", lambda: 3 << 30)
+    message = r"need 4,7\d{2},\d{3}\.\d GiB of memory; there are 3\.0 GiB$"
+    with jax.enable_x64(False):
+        harness.require_room(NET, (5,), ADAM, batch_size=10**5)
+        with pytest.raises(harness.InputError, match=message):
+            harness.require_room(NET, (5,), ADAM, batch_size=10**12)
+
+
+def test_the_memory_of_this_machine():
+    assert 1 << 28 < harness.machine_bytes() < 1 << 50

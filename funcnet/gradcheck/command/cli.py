@@ -23,6 +23,7 @@ from ..trial.subject import InputError
 from .discovery import Found, TargetError, find, find_named, opened
 
 DTYPES = {"float64": jnp.float64, "float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
+RECURSION = sys.getrecursionlimit()
 CANNOT, LEFT_OUT = "cannot be checked", "left out"
 
 DESCRIPTION = """\
@@ -136,9 +137,13 @@ def _check_one(item: Found, arguments: argparse.Namespace) -> Checked:
         report = check(item.target, dtypes=dtypes, quick=arguments.quick, seed=arguments.seed, name=item.name, **shape)
     except InputError as error:
         return Checked(item.name, CANNOT, None, time.perf_counter() - start, first_line(error))
-    except Exception as error:  # the other rules are still checked, and this one counts as inconclusive
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the other rules are still checked, and this one counts as inconclusive
         note = f"the checker itself failed: {type(error).__name__}: {first_line(error)}"
         report = Report(item.name, "inconclusive", (), {}, (), (note,))
+    # a structure that holds itself: jaxlib does not give back the depth that it recursed to
+    sys.setrecursionlimit(sys.getrecursionlimit() + RECURSION)
     return Checked(item.name, report.verdict, report, time.perf_counter() - start)
 
 

@@ -53,9 +53,9 @@ def opened(target: str) -> Iterator[tuple[ModuleType, str | None]]:
     try:
         try:
             module = _executed(dotted, path) if is_file else _imported(dotted)
-        except TargetError:
+        except (TargetError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise TargetError(f"{where} cannot be imported: {_blame(error, folder)}") from error
         yield module, name or None
     finally:
@@ -130,7 +130,7 @@ def find(module: ModuleType, in_shape: tuple[int, ...] | None = None) -> list[Fo
     names = _public(module)
     candidates: dict[str, Found] = {}
     for name in names:
-        found = _examined(name, getattr(module, name, None), in_shape)
+        found = _examined(module, name, in_shape)
         stem = name.removesuffix("_fwd")
         if found is None and stem != name and f"{stem}_bwd" in names:
             found = _pair(module, stem)
@@ -147,10 +147,7 @@ def find(module: ModuleType, in_shape: tuple[int, ...] | None = None) -> list[Fo
 
 def find_named(module: ModuleType, name: str, in_shape: tuple[int, ...] | None = None) -> Found:
     """The thing of that name, public or not. Raises TargetError if it cannot be checked."""
-    value = getattr(module, name, None)
-    if type(value) is tuple and len(value) == 2 and all(map(callable, value)):
-        value = Rule(*value)
-    found = _examined(name, value, in_shape) or _pair(module, name)
+    found = _examined(module, name, in_shape, pairs=True) or _pair(module, name)
     if found is None:
         names = ", ".join(found.name for found in find(module, in_shape)) or "none"
         raise TargetError(f"there is no rule called {name}; there are: {names}")
@@ -162,8 +159,10 @@ def find_named(module: ModuleType, name: str, in_shape: tuple[int, ...] | None =
 def _public(module: ModuleType) -> list[str]:
     """``__all__``, or the names a module defines, in order of definition; a package exports its imports too."""
     scope = list(vars(module))
-    exported = getattr(module, "__all__", None)
+    exported = vars(module).get("__all__")
     if exported is not None:
+        if not isinstance(exported, list | tuple) or not all(isinstance(name, str) for name in exported):
+            raise TargetError(f"{module.__name__}.__all__ is no list of names; got {exported!r:.60}")
         return sorted(exported, key=lambda name: scope.index(name) if name in scope else len(scope))
     foreign = set() if hasattr(module, "__path__") else _only_imported(module)
     return [name for name in scope if not name.startswith("_") and name not in foreign]
@@ -177,8 +176,22 @@ def _only_imported(module: ModuleType) -> set[str]:
     return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_imported() and not symbol.is_assigned()}
 
 
-def _examined(name: str, value: Any, in_shape: tuple[int, ...] | None) -> Found | None:
-    """The value of a name of the module, if it is of a kind that can be checked."""
+def _examined(module: ModuleType, name: str, in_shape: tuple[int, ...] | None, pairs: bool = False) -> Found | None:
+    """The value of a name of the module, if it is of a kind that can be checked; ``pairs``: also a tuple fwd, bwd."""
+    value = None
+    try:
+        value = getattr(module, name, None)
+        if pairs and type(value) is tuple and len(value) == 2 and all(map(callable, value)):
+            value = Rule(*value)
+        return _of_kind(name, value, in_shape)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # of a lazy import, of an object's own __getattr__, of a factory
+        called = "()" if callable(value) else ""
+        return Found(name, left_out=f"{name}{called} raised {type(error).__name__}: {first_line(error)}")
+
+
+def _of_kind(name: str, value: Any, in_shape: tuple[int, ...] | None) -> Found | None:
     if isinstance(value, type):
         return None
     if callable(value) and isinstance(inspect.unwrap(value, stop=_has_rule), jax.custom_vjp):  # perhaps under jit
@@ -202,10 +215,7 @@ def _called(name: str, factory: Any) -> Found:
         inspect.signature(factory).bind()
     except TypeError:
         return Found(name, left_out="needs arguments")
-    try:
-        return Found(name, Rule(*factory()))
-    except Exception as error:
-        return Found(name, left_out=f"{name}() raised {type(error).__name__}: {first_line(error)}")
+    return Found(name, Rule(*factory()))
 
 
 def _pair(module: ModuleType, stem: str) -> Found | None:

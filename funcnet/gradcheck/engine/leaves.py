@@ -83,7 +83,11 @@ class Leaf(NamedTuple):
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type if it has none."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    try:
+        said = str(error)
+    except Exception:  # of an error that cannot even be printed
+        said = ""
+    return next(iter(said.splitlines()), "") or type(error).__name__
 
 
 # ---------------------------------------------------------------- taken apart

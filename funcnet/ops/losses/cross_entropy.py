@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from ...types import Below, Residuals, Rule, ShapeError, at_least_float32, memoized
+from ...types import Below, Residuals, Rule, ShapeError, at_least_float32, memoized, require_arrays
 from ..activations import log_softmax, softmax, softplus
 from .reduction import Reduction, at_label, check_reduction, integer_labels, reduced, same_shape, spread, valid
 
@@ -208,6 +208,7 @@ def _chunks(rows: Array, chunk: int, features: int) -> Array:
 
 
 def _checked(x: Array, table: Array, bias: list[Array], labels: Array) -> Int[Array, "*B"]:
+    require_arrays("linear_softmax_cross_entropy", x, table, *bias)
     if table.ndim != 2 or x.shape[-1:] != table.shape[1:] or any(b.shape != table.shape[:1] for b in bias):
         shapes = ", ".join(str(a.shape) for a in (x, table, *bias))
         raise ShapeError(

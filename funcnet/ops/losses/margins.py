@@ -5,13 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...types import Residuals, Rule, ShapeError, memoized
+from ...types import Residuals, Rule, ShapeError, memoized, require_arrays
 from .reduction import Reduction, check_positive, check_reduction, reduced, same_shape, spread
 
 Embedding = Float[Array, "*B E"]
 
 
 def _same_embeddings(name: str, *embeddings: Embedding) -> None:
+    require_arrays(name, *embeddings)
     shapes = [embedding.shape for embedding in embeddings]
     if len(set(shapes)) != 1 or not shapes[0]:
         raise ShapeError(f"{name} expects embeddings (*B, E) of one shape; got {', '.join(map(str, shapes))}")

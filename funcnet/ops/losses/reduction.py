@@ -36,7 +36,7 @@ def spread(dy: Float[Array, "*R"], shape: tuple[int, ...], reduction: Reduction)
 
 
 def same_shape(name: str, predictions: Array, targets: Array) -> None:
-    require_arrays(name, (predictions, targets))
+    require_arrays(name, predictions, targets)
     if predictions.shape != targets.shape:
         raise ShapeError(
             f"{name} expects targets in the shape of the predictions; got {predictions.shape} and {targets.shape}"
@@ -45,7 +45,7 @@ def same_shape(name: str, predictions: Array, targets: Array) -> None:
 
 def integer_labels(name: str, predictions: Float[Array, "*B K"], labels: Int[Array, "*B"]) -> Int[Array, "*B"]:
     """The labels as int32: a byte cannot be compared with 256 classes. Raises ShapeError."""
-    require_arrays(name, (predictions, labels))
+    require_arrays(name, predictions, labels)
     if predictions.shape[:-1] != labels.shape or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ShapeError(
             f"{name} expects predictions (*B, K) and integer labels (*B); "

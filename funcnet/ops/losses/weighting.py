@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ...types import Residuals, Rule, ShapeError, memoized
+from ...types import Residuals, Rule, ShapeError, memoized, require_arrays
 from .reduction import Reduction
 
 
@@ -39,6 +39,7 @@ def weighted(loss: Rule, reduction: Reduction | Literal["sum_over_batch_size"] =
     ) -> tuple[Float[Array, "*R"], Residuals]:
         """L = Σ w ℓ / Σ w, Σ w ℓ / n, Σ w ℓ, or w ℓ, with ℓ = loss(predictions, targets). Raises ShapeError."""
         targets, weights = targets
+        require_arrays("weighted", weights)
         terms, inner = loss.fwd(predictions, targets)
         if not terms.shape or weights.shape != terms.shape[: weights.ndim]:
             raise ShapeError(
