@@ -24,7 +24,7 @@ FLOORS = {
     "gradcheck/trial": "subject settings specs draws variants",
     "gradcheck/judge": "form reference probe ladder laws kinks doubts arithmetic rows",
     "gradcheck/diagnose": "evidence numbers graph slips patterns paths fits attribution diagnose",
-    "gradcheck/diagnose/slips": "slip slopes operands exchanged",
+    "gradcheck/diagnose/slips": "slip slopes operands order softmax exchanged",
     "gradcheck/command": "discovery cli",
     "command": "common predict sample info export",
 }

@@ -67,6 +67,7 @@ LARGEST_JACOBIAN = 400  # entries of a value whose Jacobian is written out for i
 
 EQUAL = 1e-9  # of the largest entry: two arrays, or two factors, are the same
 APART = 1e-7  # of the largest entry: a slip must move a leaf by more
+SLIGHT = 1e-8  # of the largest entry: a leaf that is off by less is not blamed if another is off by more
 FIT, FIT_ROUNDING = 1e-10, 256  # a path explains the error if less is left: of the error, and in roundings of the ref
 NOTHING = 1e-12  # of the reference: a path that carries less carries nothing
 FACTOR, LITERAL = 1e-7, 1e-6  # a fitted factor is a simple one, or the size of an axis; or a constant of the source

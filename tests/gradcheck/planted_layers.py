@@ -8,13 +8,23 @@ from tests.gradcheck.planting import plant
 # ---------------------------------------------------------------- dense maps
 
 
-@plant(forwards.dense, "missing-broadcast-sum", note="db = dy, with the batch axis still in it")
+@plant(
+    forwards.dense,
+    "missing-broadcast-sum",
+    line="y = x @ w + b[None, :]",
+    note="db = dy, with the batch axis still in it",
+)
 def dense_bias_not_summed(residuals, dy):
     x, w = residuals
     return dy @ w.T, x.T @ dy, dy
 
 
-@plant(forwards.dense, "wrong-reduction-axis", note="note 9: summed over units as well as samples")
+@plant(
+    forwards.dense,
+    "wrong-reduction-axis",
+    line="y = x @ w + b[None, :]",
+    note="note 9: summed over units as well as samples",
+)
 def dense_bias_summed_over_everything(residuals, dy):
     x, w = residuals
     return dy @ w.T, x.T @ dy, jnp.full(w.shape[1], dy.sum())
@@ -32,13 +42,18 @@ def dense_bias_keeps_its_axis(residuals, dy):
     return dy @ w.T, x.T @ dy, dy.sum(axis=0, keepdims=True)
 
 
-@plant(forwards.dense, "transposed", note="dw in the shape (O, I)")
+@plant(forwards.dense, "transposed", line="y = x @ w + b[None, :]", note="dw in the shape (O, I)")
 def dense_weight_transposed(residuals, dy):
     x, w = residuals
     return dy @ w.T, dy.T @ x, dy.sum(axis=0)
 
 
-@plant(forwards.dense, "single-example", note="dw from the last example alone, as after a loop that assigns")
+@plant(
+    forwards.dense,
+    "single-example",
+    line="y = x @ w + b[None, :]",
+    note="dw from the last example alone, as after a loop that assigns",
+)
 def dense_weight_of_the_last_example(residuals, dy):
     x, w = residuals
     return dy @ w.T, jnp.outer(x[-1], dy[-1]), dy.sum(axis=0)
@@ -127,7 +142,7 @@ def mlp_slope_fed_the_output(residuals, dy):
     return dz @ w1.T, x.T @ dz, dz.sum(axis=0), h.T @ dy, dy.sum(axis=0)
 
 
-@plant(forwards.mlp, "single-example", note="db1 from the first example alone")
+@plant(forwards.mlp, "single-example", line="z = x @ w1 + b1[None, :]", note="db1 from the first example alone")
 def mlp_bias_of_the_first_example(residuals, dy):
     x, w1, h, w2 = residuals
     dz = (dy @ w2.T) * (1 - h * h)
@@ -261,14 +276,19 @@ def bilinear_operand_transposed(residuals, dy):
     return dy[:, None] * (z @ a), da, dy[:, None] * (x @ a)
 
 
-@plant(forwards.bilinear, "transposed", note="da has its axes exchanged, and is square")
+@plant(
+    forwards.bilinear,
+    "transposed",
+    line='y = jnp.einsum("ni,ij,nj->n", x, a, z)',
+    note="da has its axes exchanged, and is square",
+)
 def bilinear_matrix_transposed(residuals, dy):
     x, a, z = residuals
     da = jnp.einsum("n,ni,nj->ji", dy, x, z)
     return dy[:, None] * (z @ a.T), da, dy[:, None] * (x @ a)
 
 
-@plant(forwards.low_rank, "transposed", note="dv = codeᵀ dy, of shape (R, O)")
+@plant(forwards.low_rank, "transposed", line="y = code @ v.T", note="dv = codeᵀ dy, of shape (R, O)")
 def low_rank_factor_transposed(residuals, dy):
     x, u, v, code = residuals
     dcode = dy @ v

@@ -144,7 +144,12 @@ def binary_cross_entropy_tail_and_target_sign(residuals, dy):
     return (jnp.where(x > 0, 1.0, 0.0) - t) * dy / x.size, x * dy / x.size
 
 
-@plant(forwards.huber, "wrong-mask", note="the quadratic branch everywhere: wrong where |e| > 1 only")
+@plant(
+    forwards.huber,
+    "wrong-mask",
+    line="terms = jnp.where(jnp.abs(e) <= 1.0, near, far)",
+    note="the quadratic branch everywhere: wrong where |e| > 1 only",
+)
 def huber_quadratic_everywhere(residuals, dy):
     (e,) = residuals
     dp = e * dy / e.size

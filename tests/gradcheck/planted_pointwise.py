@@ -61,7 +61,9 @@ def tanh_upstream_twice(residuals, dy):
     return (dy * slope,)
 
 
-@plant(forwards.relu, "wrong-mask", note="the mask is forgotten: wrong where x < 0 only")
+@plant(
+    forwards.relu, "wrong-mask", line="y = jnp.maximum(x, 0.0)", note="the mask is forgotten: wrong where x < 0 only"
+)
 def relu_passes_everything(residuals, dy):
     return (dy,)
 
@@ -129,7 +131,12 @@ def dropout_without_rescaling(residuals, dy):
     return jnp.where(keep, dy, 0.0), None
 
 
-@plant(forwards.dropout, "wrong-mask", note="the mask is not applied in the backward")
+@plant(
+    forwards.dropout,
+    "wrong-mask",
+    line="y = jnp.where(keep, scaled, 0.0)",
+    note="the mask is not applied in the backward",
+)
 def dropout_without_mask(residuals, dy):
     return dy / 0.7, None
 

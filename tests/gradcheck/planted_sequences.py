@@ -62,7 +62,7 @@ def attention_keys_constant(residuals, dy):
     return _attention(residuals, dy, k_scale=0.0)
 
 
-@plant(forwards.attention, "wrong-operand-transposed", note="dv = p dy for pᵀ dy; p is square")
+@plant(forwards.attention, "wrong-operand-transposed", line="y = p @ v", note="dv = p dy for pᵀ dy; p is square")
 def attention_weights_not_transposed(residuals, dy):
     dq, dk, _, _ = _attention(residuals, dy)
     return dq, dk, residuals[-1] @ dy, None
@@ -99,7 +99,12 @@ def attention_mask_forgotten(residuals, dy):
 # ---------------------------------------------------------------- embeddings
 
 
-@plant(forwards.embedding, "scatter-overwrites", note="set for add: the last of the repeated tokens wins")
+@plant(
+    forwards.embedding,
+    "scatter-overwrites",
+    line="y = table[tokens]",
+    note="set for add: the last of the repeated tokens wins",
+)
 def embedding_sets(residuals, dy):
     table, tokens = residuals
     return jnp.zeros_like(table).at[tokens].set(dy), None
@@ -135,7 +140,12 @@ def tied_embedding_input_use_lost(residuals, dy):
     return dy.T @ h, None
 
 
-@plant(forwards.tied_embedding, "scatter-overwrites", note="the input's part is set at its rows of a zero table")
+@plant(
+    forwards.tied_embedding,
+    "scatter-overwrites",
+    line="rows = table[tokens]",
+    note="the input's part is set at its rows of a zero table",
+)
 def tied_embedding_sets(residuals, dy):
     table, tokens, h = residuals
     drows = (dy @ table) * (1 - h * h)
@@ -206,7 +216,12 @@ def conv2d_without_border(residuals, dy):
     return dimage[1:-1, 1:-1], dkernel
 
 
-@plant(forwards.max_pool, "wrong-mask", note="both places of a window get the cotangent, not the largest alone")
+@plant(
+    forwards.max_pool,
+    "wrong-mask",
+    line="y = jnp.max(pairs, axis=2)",
+    note="both places of a window get the cotangent, not the largest alone",
+)
 def max_pool_to_every_place(residuals, dy):
     x, pairs, _ = residuals
     dpairs = jnp.broadcast_to(dy[:, :, None], pairs.shape)
@@ -277,7 +292,7 @@ def rnn_truncated(residuals, dy):
     return _rnn(residuals, dy, stops=stops)
 
 
-@plant(forwards.rnn, "wrong-operand-transposed", note="dh = dz u for dz uᵀ; u is square")
+@plant(forwards.rnn, "wrong-operand-transposed", line="recall = h @ u", note="dh = dz u for dz uᵀ; u is square")
 def rnn_recurrent_matrix_transposed(residuals, dy):
     return _rnn(residuals, dy, transposed=True)
 
@@ -287,7 +302,7 @@ def rnn_without_the_slope(residuals, dy):
     return _rnn(residuals, dy, slope=False)
 
 
-@plant(forwards.rnn, "unexplained", note="du from h_t for h_{t−1}: off by one step")
+@plant(forwards.rnn, "wrong-operand", line="recall = h @ u", note="du from h_t for h_{t−1}: off by one step")
 def rnn_recurrent_weight_off_by_one(residuals, dy):
     *_, y = residuals
     dx, dw, _, db, dh0 = _rnn(residuals, dy)

@@ -47,9 +47,11 @@ class Attribution:
         return []
 
     def _findings(self, paths: Paths, fits: list[Fit], leaves: Sequence[int]) -> list[Finding]:
-        named, found = [self.same[0].leaves[i] for i in leaves], []
+        found = []
         for fit, axis in zip(fits, self._followed(fits, leaves), strict=True):
             mistake, text = _named(fit, axis)
+            reached = [i for i in leaves if paths.parts[fit.edge, paths.leaf == i].any()]
+            named = [self.same[0].leaves[i] for i in reached or leaves]
             found.append(finding_at(paths.edges[fit.edge].line, named, mistake, text, fit.c, axis and axis[0]))
         return found
 

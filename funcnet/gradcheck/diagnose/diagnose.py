@@ -11,16 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..engine.leaves import cast, is_float
+from ..engine.leaves import cast, is_float, peak
 from ..judge import reference
 from ..judge.form import Malformed, float_cotangents
 from ..judge.probe import Probe, probe
 from ..report import Finding
-from ..tolerances import JITTER, SEED_DY, SEED_JITTER
+from ..tolerances import JITTER, SEED_DY, SEED_JITTER, SLIGHT, TINY
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
 from .attribution import Attribution
-from .fits import axis_factor
+from .evidence import line_of_use, placed
+from .fits import axis_factor, leaf_factor
 from .patterns import EXACT, LOOSE, UPDATED, Cases, Pattern, explain, explain_shape, unexplained
 from .slips import exchanged
 
@@ -34,7 +35,18 @@ def diagnose(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> 
         for i, leaf in enumerate(probes[0].leaves)
         if leaf not in named and any(row[i] > 1 for p in probes for row in p.excess)
     ]
-    return found + _explain(subject, probes, wrong) if wrong else found
+    if not wrong:
+        return found
+    errors = {i: max(_relative_error(p, i) for p in probes) for i in wrong}
+    slight = [i for i in wrong if errors[i] < SLIGHT < max(errors.values())]
+    first, *others = _explain(subject, probes, [i for i in wrong if i not in slight])
+    beside = [f"{probes[0].leaves[i].cotangent} is off too, by {errors[i]:.1g} of its largest entry" for i in slight]
+    return [*found, dataclasses.replace(first, evidence=(*first.evidence, *beside)), *others]
+
+
+def _relative_error(p: Probe, i: int) -> float:
+    """The largest error of a leaf, as a share of its largest entry."""
+    return max(peak(got[i] - ref[i]) / max(peak(ref[i]), TINY) for got, ref in zip(p.gots, p.refs, strict=True))
 
 
 def _before_laws(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> list[Finding]:
@@ -66,10 +78,11 @@ def explain_shapes(subject: Subject, draw: Draw, malformed: Malformed) -> list[F
     gots = [np.asarray(leaf) for leaf in float_cotangents(args, subject.bwd(residuals, dy))]
     (refs,) = reference.pull(subject.primal, args, [dy])
     named = {(f.argument, f.leaf): f for f in malformed.findings}
-    for leaf, got, ref in zip(subject.leaves(args), gots, refs, strict=True):
+    for i, (leaf, got, ref) in enumerate(zip(subject.leaves(args), gots, refs, strict=True)):
         others = [other for other in refs if other is not ref]
         if leaf in named and (finding := explain_shape(leaf, got, ref, others)):
-            named[leaf] = finding
+            line = None if finding.mistake == "swapped-cotangents" else line_of_use(subject, args, i)
+            named[leaf] = placed(finding, line)
     return list(named.values())
 
 
@@ -83,7 +96,7 @@ def _explain(subject: Subject, probes: Sequence[Probe], wrong: list[int]) -> lis
     if together and left:  # one factor among two mistakes
         return together
     found, left = paths.explain(left)
-    found = [*(_placed(finding, together) for finding in factors.values()), *found]
+    found = [*(_at_path(finding, together) for finding in factors.values()), *found]
     if not left:
         return found
     cases = Cases(subject, probes)
@@ -93,10 +106,10 @@ def _explain(subject: Subject, probes: Sequence[Probe], wrong: list[int]) -> lis
         beside, left = Attribution(subject, probes, number).explain(left) if left else ([], [])
         slips += beside
     loose, left = _by_patterns(cases, left, LOOSE)
-    return [*found, *exact, *slips, *loose, *(unexplained(probes, i) for i in left)]
+    return [*found, *exact, *slips, *loose, *(leaf_factor(subject, probes, i) or unexplained(probes, i) for i in left)]
 
 
-def _placed(finding: Finding, paths: list[Finding]) -> Finding:
+def _at_path(finding: Finding, paths: list[Finding]) -> Finding:
     """The finding of a whole leaf, with the line of the one path that has the same factor, if there is one."""
     if len(paths) != 1 or paths[0].mistake != finding.mistake:
         return finding

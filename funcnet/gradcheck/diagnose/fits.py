@@ -3,15 +3,18 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from ..engine.leaves import peak
+from ..engine.leaves import is_float, peak
 from ..judge.probe import Probe
 from ..report import Finding
 from ..tolerances import CLIP, EPS, EQUAL, FACTOR, FIT, FIT_ROUNDING, LITERAL, NOTHING, PAIRS, SECANTS, TINY, TOGETHER
+from ..trial.subject import Held, Subject
 from .graph import Edge
+from .numbers import FACTORS, TEXTS
 from .paths import Paths
 
 POWERS = (1, -1, 0.5, -0.5)  # of a size, as a factor: a missing or an extra divisor, a scale by the root
@@ -45,6 +48,34 @@ def axis_factor(probes: Sequence[Probe], i: int) -> Finding | None:
                 mistake, text = divisor(axis, power)
                 return Finding(*probes[0].leaves[i], mistake, text, factors[0], axis)
     return None
+
+
+def leaf_factor(subject: Subject, probes: Sequence[Probe], i: int) -> Finding | None:
+    """The finding if the whole of leaf ``i`` has one factor: a scalar argument, or the same number everywhere."""
+    probes = [p for p in probes if any(row[i].any() for row in p.refs)]
+    factors = _whole_leaf_factors(probes, i)
+    if not factors:
+        return None
+    leaf, c = probes[0].leaves[i], factors[0]
+    scalars = [_scalars(subject, p.draw.args) for p in probes]
+    for name, power in itertools.product(scalars[0], (1, -1)):
+        if all(s[name] and abs(c / s[name] ** power - 1) < EQUAL for c, s in zip(factors, scalars, strict=True)):
+            factor = name if power == 1 else f"1/{name}"
+            return Finding(*leaf, "wrong-scale", f"is {factor} times the right gradient", c)
+    if np.ptp(factors) > EQUAL * abs(c):
+        return None
+    mistake = next((mistake for simple, mistake in FACTORS.items() if abs(c - simple) < FACTOR), "wrong-scale")
+    return Finding(*leaf, mistake, TEXTS.get(mistake, f"is {c:.10g} times the right gradient"), c)
+
+
+def _scalars(subject: Subject, args: tuple[Any, ...]) -> dict[str, float]:
+    """The arguments that are one number, by name, also those that are not differentiated."""
+    args = tuple(arg.value if isinstance(arg, Held) else arg for arg in args)
+    return {
+        f"{subject.arguments[path[0].idx]}{jax.tree_util.keystr(path[1:])}": float(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(args)
+        if isinstance(leaf, (int, float)) or (is_float(leaf) and leaf.ndim == 0)
+    }
 
 
 def _whole_leaf_factors(probes: Sequence[Probe], i: int) -> list[float]:

@@ -16,6 +16,7 @@ from ..mistakes import MISTAKES
 from ..report import Finding
 from ..tolerances import EQUAL, LARGEST_JACOBIAN, NEARLY_ONE, RATE, RATE_STEP, TINY
 from ..trial.subject import Subject
+from .evidence import line_of_use, placed
 
 
 class Case(NamedTuple):
@@ -62,7 +63,7 @@ class Cases:
     """The cases of every leaf. Probes of the same sizes share the compiled VJP."""
 
     def __init__(self, subject: Subject, probes: Sequence[Probe]):
-        self.probes = probes
+        self.subject, self.probes = subject, probes
         known: dict[Any, Callable[..., Any]] = {}
         keys = [tuple(p.draw.sizes.items()) or n for n, p in enumerate(probes)]
         for key, p in zip(keys, probes, strict=True):
@@ -174,33 +175,46 @@ def _updated_weights(case: Case) -> bool:
     return False
 
 
+def _reversed(case: Case) -> bool:
+    """got is the reference flipped along one axis, or along several."""
+    axes = [axis for axis in range(case.ref.ndim) if case.ref.shape[axis] > 1]
+    chosen = (some for n in range(1, len(axes) + 1) for some in itertools.combinations(axes, n))
+    return any(close(case.got, np.flip(case.ref, some)) for some in chosen)
+
+
 class Pattern(NamedTuple):
-    """A mistake, the test for it on one case, and its explanation if it is not the sentence of the table."""
+    """A mistake, the test for it on one case, and its explanation if it is not the sentence of the table.
+
+    ``uses``: the primitives by which the line that uses the leaf is known; None if no line is responsible.
+    """
 
     mistake: str
     holds: Callable[[Case], bool]
     text: str = ""
+    uses: frozenset[str] | None = None
 
 
+ANY = frozenset[str]()
 EXACT = (
-    Pattern("transposed", _transposed),
+    Pattern("transposed", _transposed, uses=frozenset({"dot_general"})),
     Pattern("swapped-cotangents", _swapped),
-    Pattern("wrong-reduction-axis", _wrong_axis, "is summed over its own axis too"),
-    Pattern("single-example", _single_example),
+    Pattern("wrong-reduction-axis", _wrong_axis, "is summed over its own axis too", ANY),
+    Pattern("single-example", _single_example, uses=ANY),
     Pattern("jacobian-diagonal-only", _diagonal_only),
-    Pattern("scatter-overwrites", _scatter),
-    Pattern("kernel-not-flipped", _flipped_kernel),
+    Pattern("scatter-overwrites", _scatter, uses=frozenset({"gather"})),
+    Pattern("kernel-not-flipped", _flipped_kernel, uses=frozenset({"conv_general_dilated"})),
 )
-LOOSE = (Pattern("wrong-epsilon-or-ddof", _epsilon),)
+LOOSE = (Pattern("reversed-axis", _reversed, uses=ANY), Pattern("wrong-epsilon-or-ddof", _epsilon))
 UPDATED = (Pattern("updated-weights", _updated_weights),)  # named before the laws: it is quadratic in dy
 
 
 def explain(cases: Cases, i: int, patterns: Sequence[Pattern]) -> Finding | None:
     """The first pattern that holds on every case of leaf i."""
     of_leaf = cases.of(i)
-    for mistake, holds, text in patterns:
+    for mistake, holds, text, uses in patterns:
         if all(holds(case) for case in of_leaf):
-            return Finding(*cases.probes[0].leaves[i], mistake, text)
+            line = None if uses is None else line_of_use(cases.subject, cases.probes[0].draw.args, i, uses)
+            return placed(Finding(*cases.probes[0].leaves[i], mistake, text), line)
     return None
 
 

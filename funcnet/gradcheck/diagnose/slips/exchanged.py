@@ -4,11 +4,12 @@ Exchanging the gradient of a value for the gradient of its stand-in changes the 
 that VJP, the slip is the mistake, made on the line that computes the value.
 """
 
+import functools
+import itertools
 from collections import ChainMap, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,11 +20,13 @@ from ...tolerances import APART, EQUAL
 from ...trial.subject import Subject
 from ..evidence import Evidence, by_shape, finding_at, together_then_alone
 from ..graph import Result, mapped_vjps
-from .operands import earlier_slips, factor_slips, mask_slips, transpose_slips
-from .slip import Slip, stopped
-from .slopes import composite_slips, function_slips, value_slips
+from .operands import earlier_slips, example_slips, factor_slips, mask_slips, operand_slips, transpose_slips
+from .order import order_slips
+from .slip import Env, Slip, exchanged, stopped
+from .slopes import composite_slips, function_slips, left_out_slips, value_slips
+from .softmax import softmax_slips
 
-# The most telling names first. The last is rare, and dear to compile.
+# The most telling names first, in each batch; a batch is compiled only if those before it explain nothing.
 ORDER = (
     "wrong-mask",
     "wrong-operand-transposed",
@@ -31,27 +34,50 @@ ORDER = (
     "derivative-at-output",
     "derivative-at-input",
     "sign-flipped",
-    "jacobian-diagonal-only",
+    "reversed-axis",
+    "permuted",
+    "wrong-axis",
+    "single-example",
+    "wrong-operand",
 )
+Batches = tuple[list[Slip], list[Slip], list[Slip]]
 
 
-def all_slips(program: Program, inside: bool = False) -> list[Slip]:
-    """Every slip for every step, loops and branches included, in the order in which they are named.
+def batches(program: Program, inside: bool = False) -> Batches:
+    """Every slip for every step, loops and branches included: the usual ones, those that are dear, and the others.
 
     ``inside``: the program is the body of a loop or a branch.
     """
-    found: list[Slip] = []
+    usual: list[Slip] = []
+    dear: list[Slip] = []
+    others = [*order_slips(program), *softmax_slips(program), *left_out_slips(program)]
     made_by = {n: step for step in program.steps for n in step.outs}
     for step in program.steps:
         if len(step.outs) == 1 and program.is_float(step.outs[0]):
             for family in (mask_slips, transpose_slips, factor_slips, function_slips):
-                found += family(step, program)
-            found += earlier_slips(step, program, made_by)
+                usual += family(step, program)
+            usual += earlier_slips(step, program, made_by)
+            others += example_slips(step, program)
         for body in step.bodies:
-            found += all_slips(body, inside=True)
-    found += composite_slips(program)
-    found.sort(key=lambda slip: ORDER.index(slip.mistake))  # stable: program order within
-    return found if inside else found + value_slips(program)
+            for mine, its in zip((usual, dear, others), batches(body, inside=True), strict=True):
+                mine += its
+    for slip in composite_slips(program):
+        (dear if slip.mistake == "jacobian-diagonal-only" else usual).append(slip)
+    dear += [] if inside else value_slips(program)
+    others += operand_slips(program, functools.partial(_known, program))
+    for batch in (usual, others):
+        batch.sort(key=lambda slip: ORDER.index(slip.mistake))  # stable: program order within
+    return usual, dear, others
+
+
+def all_slips(program: Program) -> list[Slip]:
+    """The slips of all batches, in the order in which they are named."""
+    return list(itertools.chain(*batches(program)))
+
+
+def _known(program: Program, env: Env, number: int) -> Any:
+    """A value of the program; in a body of a loop it may be one that is computed later."""
+    return env[number] if number in env else _constants(program, [env[n] for n in program.inputs])[number]
 
 
 # ---------------------------------------------------------------- in force
@@ -75,12 +101,12 @@ def _exchanging(program: Program, slips: Sequence[Slip], switches: Any, floats: 
         slopes = defaultdict(list)
         for switch, slip in at[number]:
             if slip.stand_in:
-                value = _exchanged(value, slip.stand_in(everything), switch)
+                value = exchanged(value, slip.stand_in(everything), switch)
             elif slip.slope:
                 slopes[slip.start].append((switch, slip.slope(everything)))
         for start, found in slopes.items():  # at most one is switched on, so the sum picks it
             slope = sum(switch * slope for switch, slope in found)
-            value = _exchanged(value, slope * everything[start], sum(switch for switch, _ in found))
+            value = exchanged(value, slope * everything[start], sum(switch for switch, _ in found))
         return value
 
     return result
@@ -97,19 +123,6 @@ def _constants(program: Program, floats: Sequence[Any]) -> dict[int, Any]:
     evaluate(program, [stopped(value) for value in floats], Hooks(result=result))
     own = [n for step in program.steps for n in step.outs if program.is_float(n)]
     return {n: found[n] for n in own}
-
-
-@jax.custom_jvp
-def _exchanged(v, u, s):
-    """v, with the gradient of u instead of its own if s is 1."""
-    return v
-
-
-@_exchanged.defjvp
-def _exchanged_jvp(primals, tangents):
-    v, _, s = primals
-    s = s.astype(v.dtype)
-    return v, (1 - s) * tangents[0] + s * tangents[1]
 
 
 # ---------------------------------------------------------------- the search
@@ -142,11 +155,11 @@ class _Tried:
 def explain(subject: Subject, probes: Sequence[Probe], wrong: list[int]) -> tuple[list[Finding], list[int], list[int]]:
     """Findings of slips that explain the wrong leaves, the numbers of these slips, and the leaves that are left."""
     same, others = by_shape(probes)
-    slips = all_slips(Evidence(subject, same[:1]).program())
-    rare = next((k for k, slip in enumerate(slips) if slip.mistake == ORDER[-1]), len(slips))
+    found_in = batches(Evidence(subject, same[:1]).program())
+    slips, ends = list(itertools.chain(*found_in)), np.cumsum([0, *map(len, found_in)])
     found: dict[int, Finding] = {}
     left = list(wrong)
-    for batch in (range(rare), range(rare, len(slips))):
+    for batch in map(range, ends[:-1].tolist(), ends[1:].tolist()):
         if not (left and batch):
             continue
         tried = _Tried(subject, same, batch)

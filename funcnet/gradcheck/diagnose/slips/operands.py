@@ -1,12 +1,14 @@
-"""Slips in the derivative of one step by one of its operands: conditions, transposes, and factors of products."""
+"""Slips in the derivative of one step by one of its operands: conditions, transposes, factors, and what is summed."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 
 from ...engine.jaxprs import Program, Step
-from .slip import SMOOTH, Env, Slip, by_one, differentiable, finite_or_zero, stopped, without
+from ...tolerances import NEAREST
+from .slip import SMOOTH, Env, Slip, by_one, differentiable, finite_or_zero, results_of_lines, stopped, without
 
 # ---------------------------------------------------------------- conditions
 
@@ -125,3 +127,58 @@ def earlier_slips(step: Step, program: Program, made_by: dict[int, Step]) -> Ite
                     return by_one(step, env, j, finite_or_zero(stopped(env[earlier]))) + without(step, env, j)
 
                 yield Slip(mistake, step.outs[0], step.line, stand_in, text)
+
+
+def operand_slips(program: Program, known: Callable[[Env, int], Any]) -> Iterator[Slip]:
+    """In the derivative of a product by one operand, another array stands in the other one's place.
+
+    It may be the operand itself, an argument, or the result of a line, also a later one: h_t for h_{t−1} in a loop.
+    ``known(env, n)`` is the value of any number.
+    """
+    named = [*program.inputs, *results_of_lines(program)]
+    place = {n: i for i, n in enumerate(named)}
+    found = []
+    for step in program.steps:
+        if step.primitive not in ("mul", "dot_general") or step.ins[0] == step.ins[1]:
+            continue
+        for j in differentiable(step, program):
+            own, other = step.ins[j], step.ins[1 - j]
+            for n in {own, *named} - {other}:
+                if program.types[n] == program.types[other] and n not in program.constants:
+                    far = 0 if n == own else 1 + abs(place[n] - place.get(other, place[n]))
+
+                    def stand_in(env: Env, step: Step = step, j: int = j, n: int = n) -> Any:
+                        return by_one(step, env, j, finite_or_zero(stopped(known(env, n)))) + without(step, env, j)
+
+                    found.append((far, n, Slip("wrong-operand", step.outs[0], step.line, stand_in)))
+    found.sort(key=lambda item: item[:2])
+    yield from (slip for *_, slip in found[:NEAREST])
+
+
+# ---------------------------------------------------------------- sums
+
+
+def example_slips(step: Step, program: Program) -> Iterator[Slip]:
+    """An operand that is used for every example, and whose derivative is summed over one of them alone."""
+
+    def slip(j: int, axis: int, at: int) -> Slip:
+        def stand_in(env: Env) -> Any:
+            y = by_one(step, env, j)
+            chosen = lax.broadcasted_iota(int, y.shape, axis) == at % y.shape[axis]
+            return jnp.where(chosen, y, stopped(y)) + without(step, env, j)
+
+        return Slip("single-example", step.outs[0], step.line, stand_in)
+
+    shape = program.types[step.outs[0]].shape
+    for j in differentiable(step, program) if step.primitive in ("broadcast_in_dim", "dot_general") else ():
+        own = program.types[step.ins[j]].shape
+        if step.primitive == "broadcast_in_dim":
+            kept = {at for at, size in zip(step.params["broadcast_dimensions"], own, strict=True) if size == shape[at]}
+            summed = [axis for axis in range(len(shape)) if axis not in kept]
+        else:
+            (_, theirs), (batch, _) = step.params["dimension_numbers"]
+            free = len(own if j == 0 else program.types[step.ins[0]].shape) - len(batch) - len(theirs)
+            summed = list(range(len(batch) + free, len(shape)) if j == 0 else range(len(batch), len(batch) + free))
+        for axis in summed:
+            if shape[axis] > 1:
+                yield from (slip(j, axis, at) for at in (0, -1))

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from ...engine.jaxprs import Line, Program, Step
+from ...tolerances import REACH
 
 Env = Mapping[int, Any]
 stopped = lax.stop_gradient
@@ -22,6 +24,9 @@ ELEMENTWISE = SMOOTH | {
     "convert_element_type",
 }
 # fmt: on
+
+
+LEFT_OUT = "passes through this line as it is: the whole derivative of the line is left out"
 
 
 class Slip(NamedTuple):
@@ -57,6 +62,39 @@ def by_one(step: Step, env: Env, position: int, other: Any = None) -> Any:
     return step.bind(*(env[n] if j == position else others[j] for j, n in enumerate(step.ins)))[0]
 
 
+def results_of_lines(program: Program) -> list[int]:
+    """The last float value of each line, and the outputs: a derivation by hand has names for these."""
+    made = [(step.line[:2], n) for step in program.steps for n in step.outs if program.is_float(n)]
+    return list(dict.fromkeys(dict(made).values()))
+
+
+def before(end: int, made_by: dict[int, Step], program: Program, reach: int = REACH) -> list[Step]:
+    """The last ``reach`` steps that lead to a value, in program order."""
+    order = {n: i for i, n in enumerate(made_by)}
+    found: dict[int, Step] = {}
+    front = {end}
+    while front and len(found) < reach:
+        number = max(front, key=lambda n: order.get(n, -1))
+        front.remove(number)
+        if (step := made_by.get(number)) is not None and id(step) not in found:
+            found[id(step)] = step
+            front |= {n for n in step.ins if program.is_float(n) and n not in program.constants}
+    return [*found.values()][::-1]
+
+
 def finite_or_zero(slope: Any) -> Any:
     """Zeros for NaN and infinity: a slip that is not switched on must not make NaN of a score of −∞."""
     return jnp.where(jnp.isfinite(slope), slope, 0.0)
+
+
+@jax.custom_jvp
+def exchanged(v, u, s):
+    """v, with the gradient of u instead of its own if s is 1."""
+    return v
+
+
+@exchanged.defjvp
+def _exchanged_jvp(primals, tangents):
+    v, _, s = primals
+    s = jnp.asarray(s, v.dtype)
+    return v, (1 - s) * tangents[0] + s * tangents[1]

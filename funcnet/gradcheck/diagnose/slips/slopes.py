@@ -1,6 +1,7 @@
 """Slips in a slope: of one elementwise function, of one written out over several lines, of a whole Jacobian."""
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +10,18 @@ import jax.numpy as jnp
 
 from ...engine.jaxprs import Program, Step, evaluate
 from ...tolerances import LARGEST_JACOBIAN, NEAREST, REACH
-from .slip import ELEMENTWISE, SMOOTH, Env, Slip, differentiable, finite_or_zero, stopped
+from .slip import (
+    ELEMENTWISE,
+    LEFT_OUT,
+    SMOOTH,
+    Env,
+    Slip,
+    before,
+    differentiable,
+    finite_or_zero,
+    results_of_lines,
+    stopped,
+)
 
 # A slope written in terms of the output, such as y(1 − y) for the sigmoid, to which the input may have been given.
 AT_OUTPUT: dict[str, list[Callable[[Any], Any]]] = {
@@ -73,54 +85,46 @@ def _replayed(steps: list[Step], start: int, end: int, env: Env, types: dict[int
 
 def composite_slips(program: Program) -> Iterator[Slip]:
     """Functions that are written out over several steps, from one line's result to another's of the same shape."""
+    for start, end, steps in _composites(program):
+        if all(step.primitive in ELEMENTWISE for step in steps):
+            if any(step.primitive in SMOOTH for step in steps):
+                yield from _wrong_slopes(steps, start, end, program)
+        elif math.prod(program.types[end].shape) <= LARGEST_JACOBIAN:
+            yield _diagonal(steps, start, end, program)
+
+
+def left_out_slips(program: Program) -> Iterator[Slip]:
+    """The same functions, if they are not elementwise, without their Jacobian."""
+    for start, end, steps in _composites(program, reach=len(program.steps)):
+        if not all(step.primitive in ELEMENTWISE for step in steps):
+            yield Slip("missing-factor", end, steps[-1].line, operator.itemgetter(start), LEFT_OUT)
+
+
+def _composites(program: Program, reach: int = REACH) -> Iterator[tuple[int, int, list[Step]]]:
+    """Start, end and steps of every function of several steps between the results of two lines of the same shape."""
     made_by = {n: step for step in program.steps for n in step.outs}
-    ends = _results_of_lines(program)
+    ends = results_of_lines(program)
     for end in ends:
-        for start, steps in _ways_back(end, {*program.inputs, *ends}, made_by, program):
-            if len(steps) < 2:
-                continue  # function_slips has seen to it
-            if all(step.primitive in ELEMENTWISE for step in steps):
-                if any(step.primitive in SMOOTH for step in steps):
-                    yield from _wrong_slopes(steps, start, end, program)
-            elif math.prod(program.types[end].shape) <= LARGEST_JACOBIAN:
-                yield _diagonal(steps, start, end, program)
-
-
-def _results_of_lines(program: Program) -> list[int]:
-    """The last float value of each line, and the outputs: a derivation by hand has names for these."""
-    made = [(step.line[:2], n) for step in program.steps for n in step.outs if program.is_float(n)]
-    return list(dict.fromkeys(dict(made).values()))
+        for start, steps in _ways_back(end, {*program.inputs, *ends}, made_by, program, reach):
+            if len(steps) > 1:  # function_slips sees to the others
+                yield start, end, steps
 
 
 def _ways_back(
-    end: int, starts: set[int], made_by: dict[int, Step], program: Program
+    end: int, starts: set[int], made_by: dict[int, Step], program: Program, reach: int
 ) -> Iterator[tuple[int, list[Step]]]:
     """Every value of ``starts`` with the shape of ``end`` that leads to it, and the steps between, in program order."""
-    before = _before(end, made_by, program)
-    for start in sorted({n for step in before for n in step.ins} & starts):
+    leading = before(end, made_by, program, reach)
+    for start in sorted({n for step in leading for n in step.ins} & starts):
         if start == end or program.types[start] != program.types[end]:
             continue
         depends, steps = {start}, []
-        for step in before:
+        for step in leading:
             if depends & set(step.ins):
                 depends |= set(step.outs)
                 steps.append(step)
         if end in depends:
             yield start, steps
-
-
-def _before(end: int, made_by: dict[int, Step], program: Program) -> list[Step]:
-    """The last REACH steps that lead to a value, in program order."""
-    order = {n: i for i, n in enumerate(made_by)}
-    found: dict[int, Step] = {}
-    front = {end}
-    while front and len(found) < REACH:
-        number = max(front, key=lambda n: order.get(n, -1))
-        front.remove(number)
-        if (step := made_by.get(number)) is not None and id(step) not in found:
-            found[id(step)] = step
-            front |= {n for n in step.ins if program.is_float(n) and n not in program.constants}
-    return [*found.values()][::-1]
 
 
 def _diagonal(steps: list[Step], start: int, end: int, program: Program) -> Slip:
@@ -164,11 +168,13 @@ def value_slips(program: Program) -> list[Slip]:
 
 def _pairs(program: Program, lines: dict[int, Any]) -> Iterator[tuple[int, int, int]]:
     """A distance, a value, and another that may be a factor of its gradient."""
-    named = _results_of_lines(program)
+    named = results_of_lines(program)
     yield from ((1 + abs(i - j), v, w) for i, v in enumerate(named) for j, w in enumerate(named) if v != w)
     for step in program.steps:  # an operand of a product or a quotient, though it has no name
         if step.primitive in ("mul", "div"):
-            yield from ((0, v, w) for v in named if lines[v] == step.line for w in step.ins if w in lines and w != v)
+            yield from (
+                (0, v, w) for v in named if lines[v][:2] == step.line[:2] for w in step.ins if w in lines and w != v
+            )
 
 
 def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
