@@ -111,8 +111,12 @@ def held(out: Path, settings: Mapping[str, Any], resume: bool) -> Iterator[None]
         for partial in out.glob(".*.partial"):  # of a run that was killed
             partial.unlink()
         log = (out / LOG).open("a", encoding="utf-8", errors="replace", buffering=1)
-        with log, contextlib.redirect_stdout(_Tee(sys.stdout, log)):
-            yield
+        try:
+            with contextlib.redirect_stdout(_Tee(sys.stdout, log)):
+                yield
+        finally:
+            with _named(out / LOG):  # what could not be written is tried once more
+                log.close()
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()

@@ -131,3 +131,11 @@ def test_a_full_disk_is_one_line_and_what_was_there_is_intact(tmp_path):
     assert len(said) == 1, done.stderr
     assert said[0].endswith("a checkpoint cannot be written: File too large")
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / rundir.LOG).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as raised, rundir.held(tmp_path, {}, resume=True):
+        print("said")
+    assert raised.value.filename == str(tmp_path / rundir.LOG)
