@@ -45,7 +45,8 @@ OTT = [
 ]  # fmt: skip
 
 KORVAX = [
-    Row("korvax.filter.ltv:_recurrence", lambda r: (r.normal(11, 3, 3, scale=0.3), r.normal(11, 3), r.normal(3))),
+    Row("korvax.filter.ltv:_recurrence", lambda r: (r.normal(11, 3, 3, scale=0.3), r.normal(11, 3), r.normal(3)),
+        wrong=("dA", "dz", "dv0")),
     Row("korvax.filter.ltv:lfilter", lambda r: (*filtered(r), r.normal(3)), wrong=("dx", "da", "dzi")),
     Row("korvax.filter.ltv:allpole", lambda r: filtered(r)[:2], "of one signal", wrong=("dx", "da")),
     Row(USES + "korvax_allpole", lambda r: (r.normal(5, 17), r.normal(5, 17, 3, scale=0.2)), wrong=("dx",)),
@@ -59,7 +60,7 @@ KORVAX = [
     Row("korvax.filter.lti:_recurrence", lambda r: (r.normal(3, 3, scale=0.3), r.normal(11, 3))),
     Row("korvax.filter.lti:lfilter", lambda r: (r.normal(17), r.normal(3, scale=0.2), r.normal(2), r.normal(3))),
     Row("korvax.loss:spectral_convergence_loss", lambda r: (r.uniform(0.1, 1, 7, 5), r.uniform(0.1, 1, 7, 5))),
-]
+]  # fmt: skip
 
 ATTENTION = [
     Row("flash_attention_jax:flash_attention", attention),
@@ -82,8 +83,8 @@ OPTAX = [
         settings={"argnums": 0}),
     Row("optax.losses:sparsemax_loss", lambda r: (r.normal(7, scale=2), r.mask(7))),
     Row("optax.losses:ntxent", lambda r: (r.normal(6, 5), jnp.asarray([0, 1, 2, 0, 1, 2]))),
-    Row("optax.projections:projection_simplex", lambda r: (r.normal(7),)),
-    Row("optax.projections:projection_l1_ball", lambda r: (r.normal(7),)),
+    Row("optax.projections:projection_simplex", lambda r: (r.normal(7, scale=0.2),)),
+    Row("optax.projections:projection_l1_ball", lambda r: (r.normal(7, scale=0.4),)),
     Row("optax.projections:projection_l2_ball", lambda r: (r.normal(7),)),
     Row("optax.projections:projection_halfspace", lambda r: (r.normal(7), r.normal(7), -1.0)),
     Row("optax:scale_gradient", lambda r: (r.normal(7), 0.3), settings={"argnums": 0, "surrogate": lambda x, s: x * s}),
@@ -101,8 +102,8 @@ FLAX = [
 ]  # fmt: skip
 
 SOLVERS = [
-    Row("jaxopt.projection:projection_simplex", lambda r: (r.normal(7),)),
-    Row("jaxopt.projection:projection_l1_ball", lambda r: (r.normal(7),)),
+    Row("jaxopt.projection:projection_simplex", lambda r: (r.normal(7, scale=0.2),)),
+    Row("jaxopt.projection:projection_l1_ball", lambda r: (r.normal(7, scale=0.4),)),
     Row("jaxopt.projection:projection_box_section",
         lambda r: (r.normal(7), (jnp.zeros(7), jnp.ones(7), r.uniform(0.5, 1, 7), 1.5))),
     Row("jaxopt.projection:projection_affine_set", lambda r: (r.normal(7), (r.normal(3, 7), r.normal(3)))),

@@ -9,11 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-DISTRIBUTIONS = {
-    "distrax": "distrax", "equinox": "equinox", "flash_attention_jax": "flash-attention-jax", "flax": "flax",
-    "jax": "jax", "jax_cce": "jax-cce", "jaxopt": "jaxopt", "korvax": "korvax", "lineax": "lineax", "optax": "optax",
-    "optimistix": "optimistix", "ott": "ott-jax", "diffrax": "diffrax",
-}  # fmt: skip
+from funcnet.gradcheck.report import Report
+
+RENAMED = {"flash_attention_jax": "flash-attention-jax", "jax_cce": "jax-cce", "ott": "ott-jax"}
 
 
 class Random:
@@ -48,6 +46,11 @@ class Random:
         return jnp.asarray(a @ np.swapaxes(a, -1, -2) / shape[-1] + 0.5 * np.eye(shape[-1]), jnp.float32)
 
 
+def blamed(report: Report) -> set[str]:
+    """The names of the cotangents that the report calls wrong."""
+    return {f"d{finding.argument}" for finding in report.findings}
+
+
 class Published(NamedTuple):
     """A function that can be imported, ``path`` = "module:name", and the arguments on which it is checked.
 
@@ -67,15 +70,16 @@ class Published(NamedTuple):
     def name(self) -> str:
         return f"{self.path.replace(':', '.')} {self.case}".strip()
 
-    @property
-    def verdict(self) -> str:
-        return "wrong" if self.wrong else "correct"
+    def as_expected(self, report: Report) -> bool:
+        """Whether the verdict is the one that the function deserves, and the wrong cotangents are blamed alone."""
+        return report.verdict == ("wrong" if self.wrong else "correct") and blamed(report) == set(self.wrong)
 
     @property
     def distribution(self) -> str:
-        """The name that the package is installed by; a solver of ours is its package's own."""
-        module = self.path.partition(":")[0].removeprefix("tests.world.")
-        return DISTRIBUTIONS[module.partition(".")[0]]
+        """The name that the package is installed by; a function of ``uses.py`` begins with its package."""
+        module, _, name = self.path.partition(":")
+        package = name.partition("_")[0] if module == "tests.world.uses" else module.partition(".")[0]
+        return RENAMED.get(package, package)
 
     def load(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The function, with its keywords if there are any, and its arguments."""
