@@ -47,8 +47,8 @@ def show(outcomes: list[Outcome], planted: bool, console: Console) -> bool:
     bugs = [o for o in outcomes if o.name in known]
     found = sum(o.verdict == "wrong" for o in bugs)
     console.print(
-        f"of {len(outcomes)} functions {judged} judged, {alarms} false alarms, {found} of {len(bugs)} known bugs found, "
-        f"{slow} over {SLOW:.0f} s, {len(outcomes) - expected} not as expected"
+        f"of {len(outcomes)} functions {judged} judged, {alarms} false alarms, {found} of {len(bugs)} known bugs "
+        f"found, {slow} over {SLOW:.0f} s, {len(outcomes) - expected} not as expected"
     )
     return expected == len(outcomes)
 

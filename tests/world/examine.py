@@ -54,9 +54,9 @@ def examine(i: int, planted: bool = False, quick: bool = False) -> Outcome:
         text = f"{type(error).__name__}: {error}"
         return Outcome(name, package, "raised", False, seconds=time.perf_counter() - since, text=text)
     seconds = time.perf_counter() - since
-    reference, sight = str(getattr(report, "reference", "")), str(getattr(report, "sight", ""))
-    expected, mistakes = row.as_expected(report), report.mistakes
-    return Outcome(name, package, report.verdict, expected, reference, sight, seconds, mistakes, str(report))
+    sight, expected = f"{report.sight:.0e}" if report.sight else "", row.as_expected(report)
+    found = (report.reference, sight, seconds, report.mistakes, str(report))
+    return Outcome(name, package, report.verdict, expected, *found)
 
 
 def in_processes(work: Callable[[int], Outcome], rows: Mapping[int, Published | Planted]) -> Iterator[Outcome]:
