@@ -127,10 +127,6 @@ EQUINOX = [
     Row(USES + "equinox_loop", lambda r: (r.normal(5, 5, scale=0.3), r.normal(5)), "checkpointed",
         {"kind": "checkpointed"}),
     Row(USES + "equinox_loop", lambda r: (r.normal(5, 5, scale=0.3), r.normal(5)), "bounded", {"kind": "bounded"}),
-    Row("distrax._src.utils.math:multiply_no_nan", lambda r: (r.normal(7), r.normal(7))),
-    Row("distrax._src.utils.math:power_no_nan", lambda r: (r.uniform(0.3, 2, 7), r.uniform(0.3, 2, 7))),
-    Row("distrax._src.distributions.von_mises:_von_mises_cdf",
-        lambda r: (r.uniform(-2, 2, 7), r.uniform(1, 5, 7), jnp.float32)),
 ]  # fmt: skip
 
 JAX = [
