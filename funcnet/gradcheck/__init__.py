@@ -6,9 +6,41 @@ It knows the types only, never funcnet's own rules: it works on anyone's functio
 from .check import assert_correct, check
 from .mistakes import MISTAKES
 from .report import Element, Finding, Report, Verdict
+from .trial.domains import (
+    ascending,
+    definite,
+    one_hot,
+    orthogonal,
+    permutation,
+    positive,
+    simplex,
+    symmetric,
+    triangular,
+    unit_interval,
+    unit_rows,
+)
 from .trial.draws import draws
 from .trial.subject import InputError
 
 __all__ = [
-    "MISTAKES", "Element", "Finding", "InputError", "Report", "Verdict", "assert_correct", "check", "draws",
+    "MISTAKES",
+    "Element",
+    "Finding",
+    "InputError",
+    "Report",
+    "Verdict",
+    "ascending",
+    "assert_correct",
+    "check",
+    "definite",
+    "draws",
+    "one_hot",
+    "orthogonal",
+    "permutation",
+    "positive",
+    "simplex",
+    "symmetric",
+    "triangular",
+    "unit_interval",
+    "unit_rows",
 ]  # fmt: skip

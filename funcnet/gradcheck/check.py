@@ -16,6 +16,7 @@ from .diagnose.paths import without_cancelled
 from .engine.inspection import casts_down, primitives
 from .engine.leaves import cast, first_line
 from .judge import arithmetic, kinks, reference
+from .judge.assumptions import assumed, negligible_guards
 from .judge.doubts import doubts
 from .judge.form import Malformed, left_out, run_backward
 from .judge.ladder import on_its_rung, probe_by_differences
@@ -27,6 +28,8 @@ from .trial.draws import Draw, Inputs, draw_cotangent, inputs_for, survives
 from .trial.settings import Settings, settings
 from .trial.subject import DIFFERENCES, InputError, Subject, as_subject, held, hold
 
+VAGUE = {"unexplained", "missing-factor"}  # it may be no mistake but an assumption of the author's
+
 
 def check(
     target: Any,
@@ -34,6 +37,7 @@ def check(
     in_shape: tuple[int, ...] | None = None,
     sizes: Mapping[str, int] | None = None,
     ranges: Mapping[str, str | int] | None = None,
+    draw: Mapping[str, Callable[..., Any]] | None = None,
     reference: Callable[..., Any] | None = None,
     surrogate: Callable[..., Any] | None = None,
     argnums: int | Sequence[int] | None = None,
@@ -49,7 +53,8 @@ def check(
     ``custom_vjp`` and ``custom_jvp`` rules in it, or, if there are none, by the derivative that JAX makes of it.
     ``inputs``: none (drawn from the jaxtyping annotations of the forward), symbolic shapes such as ``"N I"`` or
     ``"N:int<K"``, or the arrays themselves. A Layer takes ``in_shape``, without the batch axis, instead.
-    ``sizes`` fixes axes by name; ``ranges`` bounds integers: ``{"labels": "K"}``.
+    ``sizes`` fixes axes by name; ``ranges`` bounds integers: ``{"labels": "K"}``; ``draw`` says how an argument is
+    drawn: ``{"y": gradcheck.one_hot}``, or any function of a NumPy generator and a shape.
 
     The reference is ``reference`` if it is given, a plain function of the same value; else ``jax.vjp`` of the function
     without its rules; else, if that cannot be differentiated, differences. ``surrogate``: a function of another value,
@@ -68,7 +73,7 @@ def check(
         subject = as_subject(target, name, len(inputs)).beside(reference, surrogate)
         asked = settings(
             target, subject, inputs, in_shape=in_shape, sizes=sizes, ranges=ranges, dtypes=dtypes, seed=seed,
-            dtype=dtype, argnums=argnums,
+            dtype=dtype, argnums=argnums, draw=draw,
         )  # fmt: skip
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
             return _checked(subject, target, inputs, asked, quick)
@@ -133,7 +138,7 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     """The walk beside ``jax.vjp`` of the primal. Raises Malformed, and NoReference if there is none."""
     as_given = subject
     if given.narrow or _casts_down(subject, given.draws[0]):
-        subject = subject.widened(given.draws[0].args if given.narrow else None)
+        subject = subject.widened(given.draws[0].args if given.narrow else cast(given.draws[0].args, jnp.float64))
         if not given.narrow:
             report = report.but(notes=["it computes in narrower floats than it gets: judged with all in float64"])
     try:
@@ -144,15 +149,35 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     elements = worst_elements(wrong, wrong.wrong[0]) if wrong else ()
     report = dataclasses.replace(report, worst=worst_errors(probes), elements=elements)
     reasons, notes = doubts(subject, probes, subject is not as_given)
+    loops = "while" in primitives(*reference.of_floats(subject.primal, probes[0].draw.args))
+    if wrong and (reasons or loops) and (seen := _sided_with(subject, given, wrong, loops, report.but(notes=reasons))):
+        return seen
     report = report.but(notes=[*reasons, *notes])
     if reasons:
         return report.but("inconclusive")
     if findings := _explained(subject, probes, laws):
+        vague = all(finding.mistake in VAGUE for finding in findings)
+        if not laws and (condition := negligible_guards(subject, probes) or (vague and assumed(subject, probes))):
+            return dataclasses.replace(report, elements=(), conditions=(*report.conditions, condition))
         return report.but("wrong", findings)
     if report.findings:
         return report
     given = given._replace(rows=None) if quick else given
+    dtypes = (None,) if given.narrow else dtypes
     return _beyond_the_derivation(subject, as_given, given, probes, dtypes, report)
+
+
+def _sided_with(subject: Subject, given: Inputs, wrong: Probe, loops: bool, report: Report) -> Report | None:
+    """The verdict correct if differences side with the backward against autodiff; else None.
+
+    Autodiff of an iteration is not the derivative of its limit, and a rule that the forward calls may be wrong. Where
+    there is no loop, differences must see that autodiff errs.
+    """
+    seen = _by_differences(subject, given._replace(narrow=False), report)
+    if not seen or not (loops or max(map(max, wrong.excess)) * tolerances.RELATIVE > seen.sight):
+        return None
+    text = "autodiff of the forward disagrees with the backward, and differences side with the backward"
+    return dataclasses.replace(seen, elements=(), notes=(*seen.notes, text))
 
 
 def _explained(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> list[Finding]:
@@ -239,7 +264,7 @@ def _beyond_the_derivation(
         return report.but("wrong", at_kinks)
 
     tried = (*((jnp.float64,) if subject is as_given else ()), *dtypes)
-    judged = {jnp.dtype(dtype).name: arithmetic.judge(as_given, subject, first, dtype, zero) for dtype in tried}
+    judged = {_called(dtype): arithmetic.judge(as_given, subject, first, dtype, zero) for dtype in tried}
     malformed, imprecise, compiler, notes, reasons = (
         [item for one in judged.values() for item in getattr(one, field)]
         for field in ("malformed", "imprecise", "compiler", "notes", "doubts")
@@ -264,6 +289,10 @@ def _beyond_the_derivation(
     if imprecise:
         return report.but("imprecise", imprecise)
     return report.but("inconclusive", notes=reasons) if reasons else report
+
+
+def _called(dtype: Any) -> str:
+    return "as is" if dtype is None else jnp.dtype(dtype).name
 
 
 def assert_correct(target: Any, *inputs: Any, **settings: Any) -> None:

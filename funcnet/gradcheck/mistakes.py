@@ -40,6 +40,8 @@ MISTAKES: dict[str, Mistake] = {mistake.id: mistake for mistake in (
     Mistake("cotangent-squared", "is quadratic in dy", "multiply by dy once"),
     Mistake("nonlinear-in-cotangent", "is not linear in dy; every backward must be",
             "do not clip, threshold or normalise dy inside bwd"),
+    Mistake("constant-forward", "is not zero, but the forward is constant around almost every value of this argument",
+            "return zeros; if another function's gradient is meant (straight-through), name it by surrogate="),
     # a factor
     Mistake("missing-mean-divisor", "is too large by the size of an axis",
             "divide by that size, as the mean in the forward does"),

@@ -33,6 +33,9 @@ SIGHT = 8  # rounding units of |dy|·|y|/|x|: differences see nothing below
 ROUNDED = 4  # rounding units of float32: an error up to this may come from constants that are float32
 SHORT, CONSTANTS = 12, 64  # digits of a constant that its author wrote out, and how many of an array are looked at
 
+# A constant up to GUARD keeps a divisor off zero; who neglects it may be off by NEGLIGIBLE of the largest entry.
+GUARD, NEGLIGIBLE = 1e-6, 1e-6
+
 # ---------------------------------------------------------------- kinks
 
 ASIDE = 1e-10  # the step beside a kink: closer than any other scale of a function, and far from rounding
@@ -89,4 +92,5 @@ SEED_NUDGE = 7  # by which rounding unit each input moves
 SEED_DIRECTION = 11  # in which the reference is audited
 SEED_JITTER = 13  # inputs nearby, for which see JITTER
 SEED_WAYS = 17  # the directions aside of a kink
+SEED_ASSUMED = 19  # arguments drawn from a domain that a derivation may assume
 SEED_VARIANT, SEED_VARIANT_DY = 23, 29  # inputs at kinks and far out, and the cotangent there

@@ -17,7 +17,7 @@ from ..judge.form import Malformed, float_cotangents
 from ..judge.probe import Probe, probe
 from ..report import Finding
 from ..tolerances import JITTER, SEED_DY, SEED_JITTER, SLIGHT, TINY
-from ..trial.draws import Draw, draw_cotangent
+from ..trial.draws import Draw, draw_cotangent, keeping
 from ..trial.subject import Subject
 from .attribution import Attribution
 from .evidence import line_of_use, placed
@@ -35,6 +35,9 @@ def diagnose(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> 
         for i, leaf in enumerate(probes[0].leaves)
         if leaf not in named and any(row[i] > 1 for p in probes for row in p.excess)
     ]
+    constant = [i for i in wrong if not any(np.any(row[i]) for p in probes for row in p.refs)]
+    found += [Finding(*probes[0].leaves[i], "constant-forward") for i in constant]
+    wrong = [i for i in wrong if i not in constant]
     if not wrong:
         return found
     errors = {i: max(_relative_error(p, i) for p in probes) for i in wrong}
@@ -65,7 +68,7 @@ def _jittered(subject: Subject, p: Probe) -> Probe:
     args = jax.tree.map(
         lambda leaf: leaf * (1 + JITTER * rng.normal(size=leaf.shape)) if is_float(leaf) else leaf, p.draw.args
     )
-    return probe(subject, p.draw._replace(args=args))
+    return probe(subject, p.draw._replace(args=keeping(p.draw, args)))
 
 
 def explain_shapes(subject: Subject, draw: Draw, malformed: Malformed) -> list[Finding]:

@@ -285,6 +285,10 @@ def _perform(step: Step, hooks: Hooks, turn: Any, values: list[Any]) -> list[Any
         return _scan(step, values, hooks)
     if step.primitive == "while":
         return _while(step, values, hooks)
+    by_platform = step.params.get("branches_platforms")
+    if by_platform:  # of the others not even the code can be compiled here
+        own = [i for i, platforms in enumerate(by_platform) if platforms and jax.default_backend() in platforms]
+        return evaluate(step.bodies[own[0] if own else -1], values[1:], hooks, turn)
     branches = [lambda *ops, body=body: evaluate(body, ops, hooks, turn) for body in step.bodies]
     return lax.switch(values[0], branches, *values[1:])
 

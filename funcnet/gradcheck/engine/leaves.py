@@ -118,7 +118,7 @@ def pack(tree: Any) -> Packed:
     for leaf in leaves:
         if getattr(leaf, "dtype", None) == jax.dtypes.float0:
             fixed.append(Float0(np.shape(leaf)))
-        elif hasattr(leaf, "dtype"):
+        elif hasattr(leaf, "dtype") and not isinstance(leaf, type):  # jnp.float32 itself has a dtype
             fixed.append(None)
             arrays.append(leaf)
         else:

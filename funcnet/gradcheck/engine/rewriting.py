@@ -4,7 +4,7 @@ So the mathematics of a function that computes in float32 whatever it is given c
 hide; and a function with a rule of its own can be differentiated without that rule.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,11 +13,11 @@ import numpy as np
 from jax._src import source_info_util  # there is no public way to say which line an equation comes from
 
 from .jaxprs import CALLS, CUSTOM, LOOPS, Hooks, Program, Step, equations, evaluate, flattened, is_library
-from .leaves import is_float, pack, unpack, with_default_integers
+from .leaves import floats_of, is_float, pack, unpack, with_default_integers
 
 
-def _rerun(f: Callable[..., Any], flatten: Callable[[Any], Program], hooks: Hooks, dtypes: Sequence[Any] | None = None):
-    """``f``, traced and run again step by step. ``dtypes``: of the arrays to trace it for, if not those given."""
+def _rerun(f: Callable[..., Any], flatten: Callable[[Any], Program], hooks: Hooks, like: Any = None):
+    """``f``, traced and run again step by step. ``like``: what to trace it for, if not the arguments given."""
 
     def run(*args: Any) -> Any:
         packed, form = pack(args), []
@@ -28,22 +28,23 @@ def _rerun(f: Callable[..., Any], flatten: Callable[[Any], Program], hooks: Hook
             return result.arrays
 
         given = list(packed.arrays)
-        if dtypes is None:
+        if like is None:
             closed = jax.make_jaxpr(arrays_only)(*given)
         else:
-            given = [a if is_float(a) else with_default_integers(a) for a in given]
-            pairs = zip(given, dtypes, strict=True)
-            shapes = [jax.ShapeDtypeStruct(np.shape(a), dtype if is_float(a) else a.dtype) for a, dtype in pairs]
-            closed = jax.make_jaxpr(arrays_only)(*shapes)
-        given = list(map(hooks.constant, given)) if hooks.constant else given
+            with as_users_have_it(like):
+                given = with_default_integers(given)
+                pairs = zip(given, pack(like).arrays, strict=True)
+                shapes = [jax.ShapeDtypeStruct(a.shape, own.dtype if is_float(a) else a.dtype) for a, own in pairs]
+                closed = jax.make_jaxpr(arrays_only)(*shapes)
+        given = [_float64(a) for a in given] if hooks is IN_FLOAT64 else given
         return unpack(form[-1], tuple(evaluate(flatten(closed), given, hooks)))
 
     return run
 
 
-def dtypes_of(tree: Any) -> list[Any]:
-    """The dtypes of the arrays of a pytree, in order."""
-    return [array.dtype for array in pack(tree).arrays]
+def rerun(f: Callable[..., Any], hooks: Hooks) -> Callable[..., Any]:
+    """``f`` run step by step, with what the hooks change. Custom derivatives stay."""
+    return _rerun(f, lambda closed: flattened(closed, CALLS, LOOPS), hooks._replace(step=_in_its_line))
 
 
 def _in_its_line(step: Step, values: list[Any], perform: Callable[[list[Any]], list[Any]]) -> list[Any]:
@@ -56,9 +57,14 @@ def _in_its_line(step: Step, values: list[Any], perform: Callable[[list[Any]], l
 # ---------------------------------------------------------------- in float64
 
 
-def widened(f: Callable[..., Any], dtypes: Sequence[Any] | None = None) -> Callable[..., Any]:
-    """``f`` with every float that it computes with in float64. ``dtypes``: of the arrays that it takes."""
-    return _rerun(f, lambda closed: flattened(closed, None, LOOPS), IN_FLOAT64, dtypes)
+def widened(f: Callable[..., Any], args: Any) -> Callable[..., Any]:
+    """``f`` with every float that it computes with in float64; it takes arguments with the dtypes of ``args``."""
+    return _rerun(f, lambda closed: flattened(closed, None, LOOPS), IN_FLOAT64, args)
+
+
+def as_users_have_it(args: Any) -> Any:
+    """Without x64 unless there is a float64: with it, an array that a function makes without a dtype would be one."""
+    return jax.enable_x64(any(leaf.dtype == jnp.float64 for leaf in floats_of(args)))
 
 
 def _wide_step(step: Step, values: list[Any], perform: Callable[[list[Any]], list[Any]]) -> list[Any]:

@@ -17,7 +17,8 @@ import numpy as np
 from .. import tolerances
 from ..engine.compiling import compiled
 from ..engine.inspection import float_dtypes
-from ..engine.leaves import Leaf, Packed, cast, first_line, is_float, pack, peak, with_default_integers
+from ..engine.leaves import Leaf, Packed, cast, first_line, floats_of, is_float, pack, peak, with_default_integers
+from ..engine.rewriting import as_users_have_it
 from ..report import Finding
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
@@ -62,16 +63,12 @@ class Typed(NamedTuple):
 
 
 def in_dtype(subject: Subject, draw: Draw, dtype: Any) -> Typed:
-    """A draw in one dtype, with a cotangent."""
-    args = with_default_integers(cast(draw.args, dtype))
+    """A draw in one dtype, or, if that is None, in its own, with a cotangent."""
+    args = with_default_integers(draw.args if dtype is None else cast(draw.args, dtype))
+    dtype = dtype or min((leaf.dtype for leaf in floats_of(args)), key=lambda own: own.itemsize)
     dy = draw_cotangent(subject.shape_of_y(args), np.random.default_rng([draw.seed, tolerances.SEED_ARITHMETIC]))
     packed = pack((args, dy))
     return Typed(jnp.dtype(dtype), args, dy, packed, hand(subject, packed.form), subject.leaves(args))
-
-
-def as_users_have_it(dtype: Any) -> Any:
-    """In narrow dtypes without x64: with it, an array that a rule makes without a dtype would be float64."""
-    return jax.enable_x64(jnp.dtype(dtype) == jnp.float64)
 
 
 # ---------------------------------------------------------------- one dtype
@@ -84,12 +81,12 @@ def judge(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Collect
     Cotangents named in ``but`` cancel to zero; only rounding error is left in them, so they are skipped.
     If the forward or its autodiff does not run in that dtype, there is nothing to compare, and nobody to blame.
     """
-    with as_users_have_it(dtype):
+    with as_users_have_it(draw.args if dtype is None else jax.ShapeDtypeStruct((), dtype)):
         return _judged(subject, exact, draw, dtype, but)
 
 
 def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Collection[str]) -> Arithmetic:
-    named = jnp.dtype(dtype).name
+    named = "its own dtypes" if dtype is None else jnp.dtype(dtype).name
     try:
         typed = in_dtype(subject, draw, dtype)
         modes = {"jit": _jitted(typed), "vmap": _mapped(typed)}
@@ -105,7 +102,7 @@ def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Colle
         refs = {leaf.cotangent: ref for leaf, ref in zip(typed.leaves, exactly, strict=True)}
         imprecise: list[Finding] = []
         notes: list[str] = []
-        if dtype != jnp.float64:
+        if typed.dtype != jnp.float64:
             imprecise, notes = _imprecise(subject, exact, typed, eager, refs, but)
     except Exception as error:
         doubt = f"it could not be judged in {named}: jax.vjp of the forward does not run there: {first_line(error)}"
@@ -126,7 +123,7 @@ def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Colle
 
 def rows_disagree(subject: Subject, draw: Draw, dtype: Any, but: Collection[str]) -> list[Finding]:
     """Whether jit changes the result on a draw with very many rows: some faults of compilers begin there."""
-    with as_users_have_it(dtype):
+    with as_users_have_it(jax.ShapeDtypeStruct((), dtype)):
         typed = in_dtype(subject, draw, dtype)
         by_jit = _jitted(typed)  # it compiles while the eager run goes on
         return _disagreements(typed, _numpy(typed.run(*typed.packed.arrays)), by_jit(), "jit", but)

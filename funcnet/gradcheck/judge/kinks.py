@@ -11,7 +11,7 @@ from ..engine.leaves import all_finite, cast, peak
 from ..report import Finding
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
-from ..trial.variants import FAR, SMOOTH_TOO, UNBOUNDED, VARIANTS
+from ..trial.variants import FAR, SMOOTH_TOO, UNBOUNDED, VARIANTS, varied
 from . import reference
 from .form import Malformed, run_backward
 from .probe import Probe, allowed_error
@@ -146,7 +146,7 @@ def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[li
     for kind, make in VARIANTS.items():
         if not (kinked or kind in SMOOTH_TOO) or (kind in FAR and draw.domain not in UNBOUNDED):
             continue
-        if (made := make(draw.args, np.random.default_rng([draw.seed, tolerances.SEED_VARIANT]))) is None:
+        if (made := varied(make, draw, np.random.default_rng([draw.seed, tolerances.SEED_VARIANT]))) is None:
             continue
         args = cast(made, jnp.float64)
         try:

@@ -8,11 +8,12 @@ import numpy as np
 
 from ..engine.inspection import amount
 from ..engine.leaves import cast
+from ..engine.rewriting import as_users_have_it
 from ..report import Finding
 from ..tolerances import ELEMENTS, FEW_ROWS, GROWTH, MORE_ROWS
 from ..trial.draws import Draw
 from ..trial.subject import Subject
-from .arithmetic import as_users_have_it, in_dtype
+from .arithmetic import in_dtype
 from .form import Malformed
 from .probe import probe, worst_elements
 
@@ -33,7 +34,7 @@ def too_large(subject: Subject, draw: Draw, dtype: Any) -> bool:
 
 
 def _amount(subject: Subject, draw: Draw, dtype: Any) -> tuple[int, int]:
-    with as_users_have_it(dtype):
+    with as_users_have_it(jax.ShapeDtypeStruct((), dtype)):
         typed = in_dtype(subject, draw, dtype)
         return amount(typed.run, typed.packed.arrays)
 

@@ -12,7 +12,9 @@ import numpy as np
 from ...types import Layer
 from ..engine.compiling import compiled
 from ..engine.leaves import all_finite, cast, first_line, floats_of, is_complex, is_float, pack, with_default_integers
+from ..engine.rewriting import as_users_have_it
 from ..tolerances import ELEMENTS, SEED_DY
+from .domains import is_structured
 from .settings import Settings, arrays_of, settings
 from .specs import Spec, flat, specs_of
 from .subject import InputError, Subject, as_subject, held, hold, in_pairs, paired
@@ -36,11 +38,22 @@ class Draw(NamedTuple):
     sizes: dict[str, int]
     domain: str
     seed: int
+    kept: frozenset[int] = frozenset()
+    """The differentiable leaves, by number, that no variant may change: they lie in a domain on purpose."""
 
     @property
     def shown(self) -> str:
         """The sizes, as a report shows them."""
         return " ".join(f"{axis}={size}" for axis, size in self.sizes.items()) or "one shape"
+
+
+def keeping(draw: Draw, args: Any) -> Any:
+    """``args`` with the leaves that are kept as they are in ``draw``."""
+    leaves, structure = jax.tree.flatten(args)
+    places = [n for n, leaf in enumerate(leaves) if is_float(leaf)]
+    for i, old in enumerate(floats_of(draw.args)):
+        leaves[places[i]] = old if i in draw.kept else leaves[places[i]]
+    return jax.tree.unflatten(structure, leaves)
 
 
 class Drawn(NamedTuple):
@@ -101,13 +114,20 @@ def inputs_for(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Se
         subject, (draw,) = _seen(subject.taking(len(arrays)), [Draw(arrays, {}, "given arrays", asked.seed)], asked)
         found = _in_own_dtypes(subject, draw, asked)
     else:
-        specs = specs_of(subject, inputs, asked.ranges)
+        specs = specs_of(subject, inputs, asked.ranges, asked.draw)
         subject, found = _drawn(subject.taking(len(specs)), specs, asked)
     floats = floats_of(found.draws[0].args)
     if not sum(np.size(leaf) for leaf in floats):
         what = "holds no elements" if floats else "has no floating argument"
         raise InputError(f"the input of {subject.name} {what}: there is nothing to differentiate")
-    return subject, found
+    return subject, found._replace(draws=[_with_kept(subject, draw, asked) for draw in found.draws])
+
+
+def _with_kept(subject: Subject, draw: Draw, asked: Settings) -> Draw:
+    """A draw that knows which of its leaves lie in a domain: one asked for, or one that no random array lies in."""
+    leaves = zip(subject.leaves(draw.args), floats_of(draw.args), strict=True)
+    kept = {i for i, (name, leaf) in enumerate(leaves) if name.argument in asked.draw or is_structured(leaf)}
+    return draw._replace(kept=frozenset(kept))
 
 
 def _given(subject: Subject, found: list[Draw]) -> Inputs:
@@ -146,7 +166,8 @@ def _in_own_dtypes(subject: Subject, draw: Draw, asked: Settings) -> Inputs:
 
 def _runs(subject: Subject, args: tuple[Any, ...]) -> bool:
     try:
-        return all_finite(subject.fwd(*args)[0])
+        with as_users_have_it(args):
+            return all_finite(subject.fwd(*with_default_integers(args))[0])
     except (Exception, SystemExit):
         return False
 
@@ -304,7 +325,19 @@ def _array(spec: Spec, table: Mapping[str, tuple[int, ...]], rng: np.random.Gene
         return jnp.asarray(integers)
     if spec.kind == "complex":
         return _floats(shape, rng, domain) + 1j * _floats(shape, rng, domain)
+    if spec.domain is not None:
+        return np.asarray(_from_domain(spec.domain, rng, shape), np.float64)
     return _floats(shape, rng, domain)
+
+
+def _from_domain(domain: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    try:
+        found = domain(rng, shape)
+    except Exception as error:
+        raise InputError(f"no array of shape {shape} can be drawn: {first_line(error)}") from error
+    if np.shape(found) != shape:
+        raise InputError(f"draw was asked for shape {shape}; it gave {np.shape(found)}")
+    return found
 
 
 def _floats(shape: tuple[int, ...], rng: np.random.Generator, domain: str) -> np.ndarray:

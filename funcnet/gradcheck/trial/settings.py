@@ -3,6 +3,7 @@
 import functools
 import operator
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +27,7 @@ class Settings(NamedTuple):
     argnums: tuple[int, ...] | None = None
     are_arrays: bool = False
     """Whether the inputs are arrays, and not to be drawn."""
+    draw: Mapping[str, Any] = MappingProxyType({})
 
 
 def settings(
@@ -40,6 +42,7 @@ def settings(
     ranges: Any = None,
     dtype: Any = None,
     argnums: Any = None,
+    draw: Any = None,
 ) -> Settings:
     """The settings in one form. Raises InputError if one is invalid, or does not fit the target."""
     shapes = [isinstance(given, str) for i, given in enumerate(inputs) if i not in subject.static]
@@ -48,7 +51,7 @@ def settings(
         raise InputError(
             "a Layer needs in_shape=..., without the batch axis, and no inputs; nothing else takes in_shape"
         )
-    for name, value in (("sizes", sizes), ("ranges", ranges)):
+    for name, value in (("sizes", sizes), ("ranges", ranges), ("draw", draw)):
         if value and not drawn:
             raise InputError(f"{name} is for drawn inputs; here arrays or a Layer are given")
     if not drawn and any(shapes):
@@ -65,6 +68,7 @@ def settings(
         _as_is(dtype),
         _argnums(subject, argnums),
         bool(inputs) and not drawn,
+        _mapping("draw", draw),
     )
 
 

@@ -2,11 +2,13 @@
 
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from .domains import Domain
 from .subject import InputError, Subject
 
 KINDS = {"float": "float", "complex": "complex", "bool": "bool", "key": "prng"}  # as jaxtyping's dtypes show them
@@ -18,9 +20,12 @@ class Spec(NamedTuple):
     axes: tuple[str, ...]
     kind: str  # float, complex, int, bool, key
     below: str | None = None
+    domain: Callable[[np.random.Generator, tuple[int, ...]], Any] | None = None
 
 
-def specs_of(subject: Subject, shapes: Sequence[str], ranges: Mapping[str, str | int]) -> tuple[Any, ...]:
+def specs_of(
+    subject: Subject, shapes: Sequence[str], ranges: Mapping[str, str | int], draw: Mapping[str, Any]
+) -> tuple[Any, ...]:
     """A pytree of Spec (None: no array) per argument, from symbolic shapes if given, else from annotations."""
     if shapes:
         if not subject.required <= len(shapes) <= len(subject.arguments):
@@ -35,6 +40,11 @@ def specs_of(subject: Subject, shapes: Sequence[str], ranges: Mapping[str, str |
         if not (isinstance(spec, Spec) and spec.kind == "int"):
             raise InputError(f"ranges is for integer arguments of {subject.name}; got {name!r}")
         named[name] = spec._replace(below=str(below))
+    for name, domain in draw.items():
+        spec = named.get(name)
+        if not (isinstance(spec, Spec) and spec.kind == "float"):
+            raise InputError(f"draw is for floating arguments of {subject.name}; got {name!r}")
+        named[name] = spec._replace(domain=domain)
     for name, spec in named.items():
         if any(s.kind == "int" and not s.below for s in flat(spec)):
             raise InputError(
@@ -85,14 +95,15 @@ def _axes(text: str) -> tuple[str, ...]:
 
 
 def _from_hint(subject: str, name: str, hint: Any) -> Any:
-    below = None
+    below = domain = None
     if typing.get_origin(hint) is typing.Annotated:
         hint, *extras = typing.get_args(hint)
         below = next((extra.axis for extra in extras if hasattr(extra, "axis")), None)
+        domain = next((extra for extra in extras if isinstance(extra, Domain)), None)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     if hasattr(hint, "dim_str") and hasattr(hint, "dtypes"):
-        return Spec(_axes(hint.dim_str), _kind(hint.dtypes), below)
+        return Spec(_axes(hint.dim_str), _kind(hint.dtypes), below, domain)
     if hasattr(hint, "leaftype"):  # PyTree[Float[Array, "..."]]: as the parameters of a layer are
         leaf = _from_hint(subject, name, hint.leaftype)
         dense = {"w": leaf._replace(axes=("I", "O")), "b": leaf._replace(axes=("O",))}

@@ -13,7 +13,7 @@ from jax.custom_derivatives import CustomVJPPrimal
 
 from ...types import Layer
 from ..engine.leaves import Leaf, floats_of, is_complex, is_float, is_inexact, pack, unpack
-from ..engine.rewriting import dtypes_of, widened
+from ..engine.rewriting import as_users_have_it, widened
 
 FORWARD = "autodiff of the forward"
 UNDECORATED = "autodiff of the undecorated function"
@@ -75,18 +75,16 @@ class Subject(NamedTuple):
         except jax.errors.JAXTypeError:  # it looks at values
             return self.fwd(*args)[0]
 
-    def widened(self, own: tuple[Any, ...] | None = None) -> Subject:
+    def widened(self, args: tuple[Any, ...]) -> Subject:
         """The subject with every float of its forward and of its backward in float64.
 
-        ``own``: arguments in the dtypes that it takes, if it takes no others.
+        It is traced for arguments of the dtypes of ``args``, and for the residuals and y that these give.
         """
-        narrow = narrow_y = None
-        if own is not None:
-            y, residuals = self.fwd(*own)
-            narrow, narrow_y = dtypes_of(own), dtypes_of((residuals, y))
-        fwd = widened(self.fwd, narrow)
-        primal = (lambda *args: fwd(*args)[0]) if self.primal_is == "fwd" else widened(self.primal, narrow)
-        return self._replace(fwd=fwd, bwd=widened(self.bwd, narrow_y), primal=primal)
+        with as_users_have_it(args):
+            y, residuals = self.fwd(*args)
+        fwd = widened(self.fwd, args)
+        primal = (lambda *args: fwd(*args)[0]) if self.primal_is == "fwd" else widened(self.primal, args)
+        return self._replace(fwd=fwd, bwd=widened(self.bwd, (residuals, y)), primal=primal)
 
     def taking(self, count: int) -> Subject:
         """The same on its first ``count`` arguments; the others keep their defaults, and need no cotangents."""

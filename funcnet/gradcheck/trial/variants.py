@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..engine.leaves import floats_of, is_float
+from .draws import Draw, keeping
 
 FAR, UNBOUNDED = ("large values", "extreme values"), ("normal", "positive")
 SMOOTH_TOO = ("exact zeros", *FAR, "a row of each mask wholly False")  # tried on functions without kinks too
@@ -78,6 +79,12 @@ def _with_false_rows(args: Any, rng: np.random.Generator) -> Any:
 
 def _floats(args: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
     return jax.tree.map(lambda leaf: change(np.array(leaf)) if is_float(leaf) else leaf, args)
+
+
+def varied(make: Callable[[Any, np.random.Generator], Any], draw: Draw, rng: np.random.Generator) -> Any:
+    """The arguments of a draw changed by ``make``, but not the leaves that are ``kept``; None if nothing changes."""
+    made = make(draw.args, rng)
+    return None if made is None or len(draw.kept) == len(floats_of(draw.args)) else keeping(draw, made)
 
 
 VARIANTS: dict[str, Callable[[Any, np.random.Generator], Any]] = {

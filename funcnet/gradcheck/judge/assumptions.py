@@ -1,0 +1,81 @@
+"""Assumptions: a backward that is wrong on random inputs may be right on those that its author had in mind."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..engine.jaxprs import Hooks
+from ..engine.leaves import is_float, peak
+from ..engine.rewriting import rerun
+from ..tolerances import GUARD, NEGLIGIBLE, SEED_ASSUMED
+from ..trial.domains import ASSUMED, Domain
+from ..trial.draws import Draw
+from ..trial.subject import InputError, Subject
+from .form import Malformed
+from .probe import Probe, probe
+
+ANY = Domain("{} is any array", lambda rng, shape: rng.normal(size=shape), lambda array: True)
+
+
+def assumed(subject: Subject, probes: list[Probe]) -> str | None:
+    """The domain of an argument in which the backward is right, as in "the rows of y sum to 1"; None if there is none.
+
+    A domain is tried on one argument at a time, at every size that was probed. It must leave a gradient to compare:
+    that of x² is right by accident where x is 0. If random arrays do as well as the domain, the caller's own lie at
+    kinks.
+    """
+    if probes[0].agrees:  # it is wrong at some sizes alone
+        return None
+    domains = [domain for domain in ASSUMED if domain.exact or probes[0].draw.domain != "given arrays"]
+    for i, leaf in enumerate(probes[0].leaves):
+        if probes[0].draw.domain == "given arrays" and _right(subject, probes[0], i, ANY):
+            continue
+        for domain in domains:
+            if all(_right(subject, p, i, domain) for p in probes):
+                return domain.says.format(leaf.name)
+    return None
+
+
+def _right(subject: Subject, p: Probe, i: int, domain: Domain) -> bool:
+    try:
+        found = probe(subject, _within(p.draw, i, domain))
+    except (Malformed, InputError, ValueError):  # ValueError: no such array has that shape
+        return False
+    pairs = ((was[k], now[k]) for was, now in zip(p.refs, found.refs, strict=True) for k in p.wrong)
+    return found.agrees and all(2 * np.count_nonzero(now) > np.count_nonzero(was) for was, now in pairs)
+
+
+def _within(draw: Draw, i: int, domain: Domain) -> Draw:
+    """A draw with leaf ``i`` drawn from a domain. Raises ValueError if there is no array of its shape in it."""
+    leaves, structure = jax.tree.flatten(draw.args)
+    place = [n for n, leaf in enumerate(leaves) if is_float(leaf)][i]
+    rng = np.random.default_rng([draw.seed, SEED_ASSUMED])
+    leaves[place] = jnp.asarray(domain(rng, np.shape(leaves[place])), jnp.float64)
+    return draw._replace(args=jax.tree.unflatten(structure, leaves))
+
+
+def negligible_guards(subject: Subject, probes: list[Probe]) -> str | None:
+    """The constants that keep a divisor off zero, if the backward is right without them, as in "1e-08 is negligible".
+
+    It must be off by next to nothing; if an epsilon matters, leaving it out is a mistake.
+    """
+    pairs = ((got[i], ref[i]) for p in probes for got, ref in zip(p.gots, p.refs, strict=True) for i in p.wrong)
+    if any(peak(got - ref) > NEGLIGIBLE * peak(ref) for got, ref in pairs):
+        return None
+    guards: list[float] = []
+
+    def without(value):
+        if np.ndim(value) == 0 and is_float(np.asarray(value)) and 0 < abs(value) <= GUARD:
+            guards.append(float(value))
+            return 0 * value
+        return value
+
+    fwd, bwd, primal = (rerun(f, Hooks(constant=without)) for f in (subject.fwd, subject.bwd, subject.primal))
+    bare = subject._replace(fwd=fwd, bwd=bwd, primal=primal)
+    try:
+        right = all(probe(bare, p.draw).agrees for p in probes)
+    except (Malformed, InputError):
+        return None
+    if not (right and guards):
+        return None
+    return f"{' and '.join(f'{guard:g}' for guard in dict.fromkeys(guards))} in the forward is negligible"
