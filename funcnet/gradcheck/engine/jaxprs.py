@@ -71,7 +71,7 @@ class Traced:
         self.program, self.closed, self.structure = program, closed, structure
 
     def __call__(self, *values: Any) -> Any:
-        return jax.tree.unflatten(self.structure, evaluate(self.program, values))
+        return jax.tree.unflatten(self.structure, evaluate(self.program, values, AS_TRACED))
 
 
 # ---------------------------------------------------------------- from a jaxpr to a program
@@ -144,9 +144,7 @@ class _Flattening:
 
         def constant(aval, value) -> int:
             number = self.new(aval)
-            # NumPy's float64 and int64 are narrower in a trace without x64
-            narrower = isinstance(value, np.ndarray | np.generic) and value.dtype != getattr(aval, "dtype", value.dtype)
-            constants[number] = value.astype(aval.dtype) if narrower else value
+            constants[number] = value
             return number
 
         def number(atom) -> int:
@@ -252,6 +250,8 @@ class Hooks(NamedTuple):
 
 
 NO_HOOKS = Hooks()
+# NumPy's float64 and int64 are narrower in a trace without x64.
+AS_TRACED = Hooks(constant=lambda value: jnp.asarray(value) if isinstance(value, np.ndarray) else value)
 
 
 def evaluate(program: Program, args: Sequence[Any], hooks: Hooks = NO_HOOKS, turn: Any = None) -> list[Any]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal
 
 from ...types import Layer
-from ..engine.leaves import Leaf, floats_of, is_complex, is_float, is_inexact, pack, unpack
+from ..engine.leaves import Leaf, cast, floats_of, is_complex, is_float, is_inexact, pack, unpack
 from ..engine.rewriting import as_users_have_it, widened
 
 FORWARD = "autodiff of the forward"
@@ -78,10 +78,13 @@ class Subject(NamedTuple):
     def widened(self, args: tuple[Any, ...]) -> Subject:
         """The subject with every float of its forward and of its backward in float64.
 
-        It is traced for arguments of the dtypes of ``args``, and for the residuals and y that these give.
+        It is traced for arguments of the dtypes of ``args``, and for the y that these give. Residuals are wide if
+        ``args`` are: constants keep all their digits then.
         """
         with as_users_have_it(args):
             y, residuals = self.fwd(*args)
+        if all(leaf.dtype == jnp.float64 for leaf in floats_of(args)):
+            residuals = cast(residuals, jnp.float64)
         fwd = widened(self.fwd, args)
         primal = (lambda *args: fwd(*args)[0]) if self.primal_is == "fwd" else widened(self.primal, args)
         return self._replace(fwd=fwd, bwd=widened(self.bwd, (residuals, y)), primal=primal)
