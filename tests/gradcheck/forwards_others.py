@@ -7,7 +7,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from funcnet.types import Below, Residuals, Rule
 
@@ -30,6 +30,21 @@ def attend_bwd(residuals, dy):
 
 
 attend = Rule(attend_fwd, attend_bwd)
+
+
+def masked_softmax_fwd(x: Float[Array, "B T D"], mask: Bool[Array, "B T D"]) -> tuple[Float[Array, "B T D"], Residuals]:
+    s = jnp.where(mask, x, -1e9)
+    e = jnp.exp(s - s.max(-1, keepdims=True))
+    p = e / (e.sum(-1, keepdims=True) + 1e-8)
+    return p, (p, mask)
+
+
+def masked_softmax_bwd(residuals, dy):
+    p, mask = residuals
+    return jnp.where(mask, p * (dy - (p * dy).sum(-1, keepdims=True)), 0.0), None
+
+
+masked_softmax = Rule(masked_softmax_fwd, masked_softmax_bwd)
 
 
 def label_loss_fwd(

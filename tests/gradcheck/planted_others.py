@@ -58,6 +58,21 @@ def attend_keys_for_values(residuals, dy):
     return dq, dk, probs.T @ dy
 
 
+NORMALISED = "p = e / (e.sum(-1, keepdims=True) + 1e-8)"
+
+
+@plant(forwards.masked_softmax, "wrong-axis", line=NORMALISED, note="Σ p dy over T and not over D")
+def masked_softmax_summed_over_another_axis(residuals, dy):
+    p, mask = residuals
+    return jnp.where(mask, p * (dy - (p * dy).sum(1, keepdims=True)), 0.0), None
+
+
+@plant(forwards.masked_softmax, "missing-factor", line=NORMALISED, note="the Jacobian is left out, the mask is kept")
+def masked_softmax_left_out(residuals, dy):
+    _, mask = residuals
+    return jnp.where(mask, dy, 0.0), None
+
+
 LOGP = "logp = jax.nn.log_softmax(logits)"
 
 
@@ -98,6 +113,12 @@ def backward_scale_scales(residuals, dy):
 def transmittance_not_flipped(residuals, dy):
     seen, colour = residuals
     return jnp.cumsum(-dy * colour * seen, axis=1), dy * seen
+
+
+@plant(forwards.transmittance, "wrong-axis", line="depth = jnp.cumsum(rate, axis=1)", note="summed over the rays")
+def transmittance_over_the_rays(residuals, dy):
+    seen, colour = residuals
+    return jnp.cumsum((-dy * colour * seen)[::-1], axis=0)[::-1], dy * seen
 
 
 @plant(forwards.mirrored, "reversed-axis", line="back = h[:, ::-1]", note="the flip is left out")

@@ -21,7 +21,10 @@ def order_slips(program: Program) -> Iterator[Slip]:
     """Everything that runs along an axis in one direction, and everything that only moves elements."""
     for step in program.steps:
         if step.primitive == "cumsum":
-            yield Slip("reversed-axis", step.outs[0], step.line, functools.partial(_turned_sum, step))
+            turned = {"reverse": not step.params["reverse"]}
+            yield Slip("reversed-axis", step.outs[0], step.line, functools.partial(_summed, step, turned))
+            for axis in set(range(len(program.types[step.outs[0]].shape))) - {step.params["axis"]}:
+                yield Slip("wrong-axis", step.outs[0], step.line, functools.partial(_summed, step, {"axis": axis}))
         elif step.primitive == "scan":
             used = {n for later in program.steps for n in later.ins} | set(program.outputs)
             for at, n in enumerate(step.outs):
@@ -30,8 +33,8 @@ def order_slips(program: Program) -> Iterator[Slip]:
     yield from _moved(program)
 
 
-def _turned_sum(step: Step, env: Env) -> Any:
-    return step.bind(env[step.ins[0]], params=step.params | {"reverse": not step.params["reverse"]})[0]
+def _summed(step: Step, changes: dict[str, Any], env: Env) -> Any:
+    return step.bind(env[step.ins[0]], params=step.params | changes)[0]
 
 
 def _turned_loop(step: Step, at: int, env: Env) -> Any:
@@ -89,7 +92,7 @@ def _moved(program: Program) -> Iterator[Slip]:
 
 def _chain(step: Step, made_by: dict[int, Step], program: Program) -> tuple[list[Step], set[int]]:
     """The steps that do nothing but move elements and lead up to this one, and the values that they move."""
-    steps, starts, front = [step], set[int](), [step]
+    steps, starts, front = {step.outs: step}, set[int](), [step]
     while front:
         for n in front.pop().ins:
             if not program.is_float(n):
@@ -97,10 +100,10 @@ def _chain(step: Step, made_by: dict[int, Step], program: Program) -> tuple[list
             maker = made_by.get(n)
             if maker is None or maker.primitive not in MOVES:
                 starts.add(n)
-            elif maker not in steps:
-                steps.append(maker)
+            elif maker.outs not in steps:
+                steps[maker.outs] = maker
                 front.append(maker)
-    return [s for s in program.steps if any(s is other for other in steps)], starts
+    return [s for s in program.steps if s.outs in steps], starts
 
 
 def _places(steps: list[Step], start: int, end: int, env: Env) -> Any:

@@ -27,20 +27,23 @@ def softmax_slips(program: Program) -> Iterator[Slip]:
             for other in set(range(len(program.types[scores].shape))) - set(axes):
                 for soft, summed in ((axes, (other,)), ((other,), axes), ((other,), (other,))):
                     if end.primitive != "log" or summed == axes:
-                        stand_in = functools.partial(_linear, end, scores, soft, summed)
+                        stand_in = functools.partial(_linear, end, scores, axes, soft, summed)
                         yield Slip("wrong-axis", end.outs[0], end.line, stand_in)
 
 
-def _linear(end: Step, scores: int, soft: tuple[int, ...], summed: tuple[int, ...], env: Env) -> Any:
+def _linear(
+    end: Step, scores: int, axes: tuple[int, ...], soft: tuple[int, ...], summed: tuple[int, ...], env: Env
+) -> Any:
     """The Jacobian of a softmax p, p∘z − p Σ(p∘z), of its log, z − Σ(p∘z), or of the log of the sum, Σ(p∘z).
 
-    p is the softmax along the axes ``soft``, and the sum is along ``summed``.
+    p is the softmax along the axes ``soft``, and the sum is along ``summed``; the forward has ``axes`` for both.
     """
-    z = env[scores]
-    p = finite_or_zero(jax.nn.softmax(stopped(z), axis=soft))
+    z, value = env[scores], env[end.outs[0]]
+    given = end.primitive == "div" and soft == axes  # it may hold a small number in the quotient
+    p = finite_or_zero(stopped(value) if given else jax.nn.softmax(stopped(z), axis=soft))
     total = (p * z).sum(axis=summed, keepdims=True)
     if end.primitive == "log":
-        return total.reshape(env[end.outs[0]].shape)
+        return total.reshape(value.shape)
     return p * (z - total) if end.primitive == "div" else z - total
 
 
