@@ -34,7 +34,7 @@ attend = Rule(attend_fwd, attend_bwd)
 
 def masked_softmax_fwd(x: Float[Array, "B T D"], mask: Bool[Array, "B T D"]) -> tuple[Float[Array, "B T D"], Residuals]:
     s = jnp.where(mask, x, -1e9)
-    e = jnp.exp(s - s.max(-1, keepdims=True))
+    e = jnp.exp(s - lax.stop_gradient(s.max(-1, keepdims=True)))
     p = e / (e.sum(-1, keepdims=True) + 1e-8)
     return p, (p, mask)
 
@@ -92,6 +92,19 @@ def backward_scale_bwd(residuals, dy):
 
 
 backward_scale = Rule(backward_scale_fwd, backward_scale_bwd)
+
+
+def quantised_fwd(x: Float[Array, "N D"], w: Float[Array, "D"]) -> tuple[Float[Array, "N D"], Residuals]:
+    levels = jnp.round(4 * x) / 4
+    return levels * w[None], (levels, w)
+
+
+def quantised_bwd(residuals, dy):
+    levels, _ = residuals
+    return jnp.zeros_like(dy), (dy * levels).sum(0)
+
+
+quantised = Rule(quantised_fwd, quantised_bwd)
 
 # ---------------------------------------------------------------- order along an axis
 
