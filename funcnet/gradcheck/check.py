@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,6 +14,7 @@ from .diagnose.numbers import by_numbers
 from .diagnose.paths import without_cancelled
 from .engine.inspection import casts_down, primitives
 from .engine.leaves import cast, first_line
+from .engine.width import in_float64
 from .judge import arithmetic, kinks, reference
 from .judge.assumptions import assumed, negligible_guards
 from .judge.doubts import doubts
@@ -75,7 +75,7 @@ def check(
             target, subject, inputs, in_shape=in_shape, sizes=sizes, ranges=ranges, dtypes=dtypes, seed=seed,
             dtype=dtype, argnums=argnums, draw=draw,
         )  # fmt: skip
-        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        with in_float64():
             return _checked(subject, target, inputs, asked, quick)
     except InputError as error:
         raise shown_alone(error) from shown_alone(error.__cause__)

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.extend import core
 
@@ -71,7 +70,7 @@ class Traced:
         self.program, self.closed, self.structure = program, closed, structure
 
     def __call__(self, *values: Any) -> Any:
-        return jax.tree.unflatten(self.structure, evaluate(self.program, values, AS_TRACED))
+        return jax.tree.unflatten(self.structure, evaluate(self.program, values))
 
 
 # ---------------------------------------------------------------- from a jaxpr to a program
@@ -250,8 +249,6 @@ class Hooks(NamedTuple):
 
 
 NO_HOOKS = Hooks()
-# NumPy's float64 and int64 are narrower in a trace without x64.
-AS_TRACED = Hooks(constant=lambda value: jnp.asarray(value) if isinstance(value, np.ndarray) else value)
 
 
 def evaluate(program: Program, args: Sequence[Any], hooks: Hooks = NO_HOOKS, turn: Any = None) -> list[Any]:

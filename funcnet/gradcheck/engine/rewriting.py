@@ -13,7 +13,8 @@ import numpy as np
 from jax._src import source_info_util  # there is no public way to say which line an equation comes from
 
 from .jaxprs import CALLS, CUSTOM, LOOPS, Hooks, Program, Step, equations, evaluate, flattened, is_library
-from .leaves import floats_of, is_float, pack, unpack, with_default_integers
+from .leaves import is_float, pack, unpack, with_default_integers
+from .width import as_users_have_it
 
 
 def _rerun(f: Callable[..., Any], flatten: Callable[[Any], Program], hooks: Hooks, like: Any = None):
@@ -60,11 +61,6 @@ def _in_its_line(step: Step, values: list[Any], perform: Callable[[list[Any]], l
 def widened(f: Callable[..., Any], args: Any) -> Callable[..., Any]:
     """``f`` with every float that it computes with in float64; it takes arguments with the dtypes of ``args``."""
     return _rerun(f, lambda closed: flattened(closed, None, LOOPS), IN_FLOAT64, args)
-
-
-def as_users_have_it(args: Any) -> Any:
-    """Without x64 unless there is a float64: with it, an array that a function makes without a dtype would be one."""
-    return jax.enable_x64(any(leaf.dtype == jnp.float64 for leaf in floats_of(args)))
 
 
 def _wide_step(step: Step, values: list[Any], perform: Callable[[list[Any]], list[Any]]) -> list[Any]:

@@ -18,7 +18,7 @@ from .. import tolerances
 from ..engine.compiling import compiled
 from ..engine.inspection import float_dtypes
 from ..engine.leaves import Leaf, Packed, cast, first_line, floats_of, is_float, pack, peak, with_default_integers
-from ..engine.rewriting import as_users_have_it
+from ..engine.width import as_users_have_it
 from ..report import Finding
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..engine.inspection import amount
 from ..engine.leaves import cast
-from ..engine.rewriting import as_users_have_it
+from ..engine.width import as_users_have_it
 from ..report import Finding
 from ..tolerances import ELEMENTS, FEW_ROWS, GROWTH, MORE_ROWS
 from ..trial.draws import Draw

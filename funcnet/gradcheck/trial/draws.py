@@ -12,7 +12,7 @@ import numpy as np
 from ...types import Layer
 from ..engine.compiling import compiled
 from ..engine.leaves import all_finite, cast, first_line, floats_of, is_complex, is_float, pack, with_default_integers
-from ..engine.rewriting import as_users_have_it
+from ..engine.width import as_users_have_it
 from ..tolerances import ELEMENTS, SEED_DY
 from .domains import is_structured
 from .settings import Settings, arrays_of, settings

@@ -13,7 +13,8 @@ from jax.custom_derivatives import CustomVJPPrimal
 
 from ...types import Layer
 from ..engine.leaves import Leaf, cast, floats_of, is_complex, is_float, is_inexact, pack, unpack
-from ..engine.rewriting import as_users_have_it, widened
+from ..engine.rewriting import widened
+from ..engine.width import as_users_have_it
 
 FORWARD = "autodiff of the forward"
 UNDECORATED = "autodiff of the undecorated function"
