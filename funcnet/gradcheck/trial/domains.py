@@ -143,8 +143,10 @@ unit_interval = Domain("the entries of {} lie between 0 and 1", _interval, lambd
 ascending = Domain("the rows of {} are sorted", _sorted, lambda a: bool((np.diff(a, axis=-1) >= 0).all()))
 
 # The weakest that holds is named, so of two that contain each other the larger comes first.
-ASSUMED = (simplex, one_hot, unit_rows, symmetric, definite, orthogonal, permutation, triangular, positive,
-           unit_interval, ascending)  # fmt: skip
+ASSUMED = (
+    positive, unit_interval, ascending, simplex, one_hot, unit_rows, symmetric, definite, orthogonal, permutation,
+    triangular,
+)  # fmt: skip
 
 
 def is_structured(leaf: Any) -> bool:

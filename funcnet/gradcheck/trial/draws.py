@@ -175,12 +175,14 @@ def _runs(subject: Subject, args: tuple[Any, ...]) -> bool:
 def _drawn(subject: Subject, specs: tuple[Any, ...], asked: Settings) -> tuple[Subject, Inputs]:
     seed, sizes, plain = asked.seed, asked.sizes, subject
     for domain in DOMAINS:
-        subject, found = _seen(plain, _at_sizes(specs, seed, sizes, domain), asked)
+        found = _at_sizes(specs, seed, sizes, domain)
         if asked.as_is:
-            draw = found[0]._replace(args=cast(found[0].args, asked.dtypes[0]))
+            narrow = found[0]._replace(args=cast(found[0].args, asked.dtypes[0]))
+            subject, (draw,) = _seen(plain, [narrow], asked)
             if _runs(subject, draw.args):
                 return subject, _in_own_dtypes(subject, draw, asked)
             continue
+        subject, found = _seen(plain, found, asked)
         if _all_finite(subject, found[:2]):
             kept = found[:2] + [draw for draw in found[2:] if survives(subject, draw)]
             note = f"inputs were drawn as {domain}: others are not finite"
