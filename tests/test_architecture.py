@@ -22,7 +22,7 @@ FLOORS = {
     "gradcheck": "tolerances engine mistakes report trial judge diagnose check command",
     "gradcheck/engine": "leaves width jaxprs inspection rewriting compiling",
     "gradcheck/trial": "subject domains settings specs draws variants",
-    "gradcheck/judge": "form reference probe ladder assumptions laws kinks doubts arithmetic rows",
+    "gradcheck/judge": "form reference probe ladder narrow assumptions laws kinks doubts arithmetic rows",
     "gradcheck/diagnose": "evidence numbers graph slips patterns paths fits attribution diagnose",
     "gradcheck/diagnose/slips": "slip slopes operands order softmax exchanged",
     "gradcheck/command": "discovery cli",

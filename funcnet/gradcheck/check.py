@@ -14,13 +14,14 @@ from .diagnose.numbers import by_numbers
 from .diagnose.paths import without_cancelled
 from .engine.inspection import casts_down, primitives
 from .engine.leaves import cast, first_line
-from .engine.width import in_float64
+from .engine.width import as_users_have_it, in_float64
 from .judge import arithmetic, kinks, reference
 from .judge.assumptions import assumed, negligible_guards
 from .judge.doubts import doubts
 from .judge.form import Malformed, left_out, run_backward
-from .judge.ladder import on_its_rung, probe_by_differences
+from .judge.ladder import Sight, on_its_rung, probe_by_differences
 from .judge.laws import law_findings
+from .judge.narrow import narrow_probe
 from .judge.probe import Probe, adequacy, compiled_probe, probe, worst_elements, worst_errors
 from .judge.rows import too_large, wrong_at_many_rows
 from .report import Finding, Report
@@ -97,13 +98,16 @@ def _checked(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Sett
     report = dataclasses.replace(report, reference=subject.reference)
     try:
         subject, given, report = _without_the_left_out(subject, given, report)
+        wide = _widened(subject, given) if given.narrow else subject
+        if wide is None:
+            return _in_its_dtypes(subject, given.draws[0], report)
         if subject.reference == DIFFERENCES:
-            return _by_differences(subject, given, report)
+            return _by_differences(wide, given, report)
         try:
             return _by_autodiff(subject, given, asked.dtypes, quick, report)
         except reference.NoReference as error:
             report = report.but(notes=[str(error)])
-            return _by_differences(subject, given, report)
+            return _by_differences(wide, given, report)
     except Malformed as malformed:
         return report.but("wrong", malformed.findings)
 
@@ -180,6 +184,18 @@ def _sided_with(subject: Subject, given: Inputs, wrong: Probe, loops: bool, repo
     return dataclasses.replace(seen, elements=(), notes=(*seen.notes, text))
 
 
+def _widened(subject: Subject, given: Inputs) -> Subject | None:
+    """The subject in float64; None if a step of it runs in its own dtype alone, as a kernel does."""
+    args = given.draws[0].args
+    try:
+        wide = subject.widened(args)
+        y, residuals = wide.fwd(*cast(args, jnp.float64))
+        wide.bwd(residuals, y)
+        return wide
+    except Exception:
+        return None
+
+
 def _explained(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> list[Finding]:
     """The findings; an exception on the way leaves the leaves wrong, and unexplained."""
     try:
@@ -194,11 +210,27 @@ def _explained(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -
 
 def _by_differences(subject: Subject, given: Inputs, report: Report) -> Report:
     """The verdict if nothing can be differentiated for reference. Raises Malformed."""
-    subject = subject.widened(given.draws[0].args) if given.narrow else subject
-    seen = probe_by_differences(subject, given.draws[0])
+    return _told(subject, probe_by_differences(subject, given.draws[0]), DIFFERENCES, report)
+
+
+def _in_its_dtypes(subject: Subject, draw: Draw, report: Report) -> Report:
+    """The verdict on a function that runs in the dtypes of its arguments alone. Raises Malformed."""
+    if subject.reference != DIFFERENCES:
+        try:
+            seen = narrow_probe(subject, draw)
+            with as_users_have_it(draw.args):
+                return _told(subject, seen, subject.reference, report)
+        except reference.NoReference as error:
+            report = report.but(notes=[str(error)])
+    with as_users_have_it(draw.args):
+        return _told(subject, probe_by_differences(subject, draw, narrow=True), DIFFERENCES, report)
+
+
+def _told(subject: Subject, seen: Sight, rung: str, report: Report) -> Report:
+    """The verdict from one probe, which sees errors down to a size of its own. Raises Malformed."""
     p, blurred = seen.probe, max(seen.blurred)
     report = dataclasses.replace(
-        report, worst=worst_errors([p]), probes=report.probes[:1], reference=DIFFERENCES, sight=blurred
+        report, worst=worst_errors([p]), probes=report.probes[:1], reference=rung, sight=blurred
     )
     if not blurred <= tolerances.BLURRED:
         text = (

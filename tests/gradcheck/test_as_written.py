@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import pallas as pl
 from jaxtyping import Array, Float
 
 from funcnet import gradcheck
@@ -181,6 +182,34 @@ def test_arguments_are_taken_as_they_are(name):
         for finding in report.findings
         for note in report.notes
     )
+
+
+def a_kernel(times=1.0):
+    """x sin x by Pallas, forward and backward, in float32 alone."""
+
+    def call(body, *arrays):
+        assert {a.dtype.name for a in arrays} == {"float32"}
+        out = jax.ShapeDtypeStruct(arrays[0].shape, jnp.float32)
+        return pl.pallas_call(body, out_shape=out, interpret=True)(*arrays)
+
+    def forward(x, out):
+        out[...] = x[...] * jnp.sin(x[...])
+
+    def backward(x, g, out):
+        out[...] = times * g[...] * (jnp.sin(x[...]) + x[...] * jnp.cos(x[...]))
+
+    f = functools.partial(call, forward)
+    return rule(lambda x: f(x), lambda x: (f(x), x), lambda x, g: (call(backward, x, g),))
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(1.0, "correct"), (1.001, "wrong"), (-1.0, "wrong")])
+@pytest.mark.parametrize("reference", [lambda x: x * jnp.sin(x), None], ids=["reference", "differences"])
+def test_a_kernel_is_judged_in_its_own_dtype(times, verdict, reference):
+    report = check(a_kernel(times), X, reference=reference)
+    assert report.verdict == verdict, report
+    assert report.mistakes == {1.0: (), 1.001: ("wrong-scale",), -1.0: ("sign-flipped",)}[times]
+    assert report.reference == ("differences" if reference is None else "autodiff of the function given as reference")
+    assert 1e-7 < report.sight < 1e-3
 
 
 def test_another_dtype_is_not_tried_if_one_is_asked_for():

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .. import tolerances
 from ..engine.compiling import compiled
-from ..engine.leaves import cast, floats_of, is_float, peak
+from ..engine.leaves import cast, floats_of, is_float, peak, with_default_integers
 from ..engine.rewriting import undecorated
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import DIFFERENCES, UNDECORATED, Subject
@@ -42,13 +43,16 @@ class Sight(NamedTuple):
     blurred: list[float]
 
 
-def probe_by_differences(subject: Subject, draw: Draw, dtype: Any = np.float64) -> Sight:
-    """Compares a backward with differences of its forward. Raises Malformed.
+def probe_by_differences(subject: Subject, draw: Draw, narrow: bool = False) -> Sight:
+    """Compares a backward with differences of its forward, in float64 or in the dtypes of the draw. Raises Malformed.
 
     In a leaf of more than ELEMENTS_MOVED elements some are moved, and the others are taken for right if a direction
     that moves all of them agrees.
     """
-    args = cast(draw.args, dtype)
+    args = with_default_integers(draw.args) if narrow else cast(draw.args, np.float64)
+    unit = unit_of(args)
+    least = max(tolerances.DIFFERENCES, tolerances.PARITY * unit)
+    noise = unit * peak(dys) * peak(y) / tolerances.RIDDERS_STEP  # what the rounding of y makes of a difference
     y, residuals = subject.fwd(*args)
     rng = np.random.default_rng([draw.seed, tolerances.SEED_DY])
     dys = [draw_cotangent(y, rng) for _ in range(2)]
@@ -60,7 +64,7 @@ def probe_by_differences(subject: Subject, draw: Draw, dtype: Any = np.float64) 
         value, uncertainty = ridders(lambda t, i=i, directions=directions: along(i, t * directions))  # type: ignore[misc]
         got = np.stack([directions.reshape(len(directions), -1) @ row[i].ravel() for row in gots], axis=1)
         scale = max(peak(value), tolerances.TINY)
-        allowed = tolerances.UNSURE * uncertainty + tolerances.DIFFERENCES * scale
+        allowed = tolerances.UNSURE * (uncertainty + noise) + least * scale
         blurred.append(float(allowed.max() / scale) if peak(value) else 0.0)
         for k in range(len(dys)):
             excess[k][i] = float((np.abs(got - value) / allowed)[:, k].max())
@@ -68,7 +72,13 @@ def probe_by_differences(subject: Subject, draw: Draw, dtype: Any = np.float64) 
             ref.flat[moved] = value[: len(moved), k]
             refs[k][i] = ref
     leaves = subject.leaves(args)
-    return Sight(Probe(draw._replace(args=args), leaves, y, residuals, dys, refs, gots, excess), blurred)
+    p = Probe(draw._replace(args=args), leaves, y, residuals, dys, refs, gots, excess, unit=unit)
+    return Sight(p, blurred)
+
+
+def unit_of(args: Any) -> float:
+    """The rounding unit of the narrowest dtype among the arguments."""
+    return max(float(jnp.finfo(leaf.dtype).eps) for leaf in floats_of(args))
 
 
 def _directions(leaf: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..engine.leaves import close, is_float, peak
 from ..report import Finding
-from ..tolerances import HUGE, HUGE_ERROR, LINEAR
+from ..tolerances import HUGE, HUGE_ERROR, LINEAR, PARITY
 from ..trial.subject import Subject
 from .form import run_backward
 from .probe import Probe
@@ -30,7 +30,7 @@ def law_findings(subject: Subject, p: Probe) -> list[Finding]:
     broken = {
         leaf: found
         for i, (leaf, got, at_far) in enumerate(zip(p.leaves, answers, far, strict=True))
-        if i not in p.vanished and (found := _broken(*got, at_far))
+        if i not in p.vanished and (found := _broken(*got, at_far, p.unit))
     }
     return [Finding(*leaf, mistake, evidence=(seen,)) for leaf, (mistake, seen) in broken.items()]
 
@@ -41,16 +41,23 @@ def _plus(a: Any, b: Any, factor: float = 1.0) -> Any:
 
 
 def _broken(
-    first: np.ndarray, second: np.ndarray, zero: np.ndarray, double: np.ndarray, both: np.ndarray, far: np.ndarray
+    first: np.ndarray,
+    second: np.ndarray,
+    zero: np.ndarray,
+    double: np.ndarray,
+    both: np.ndarray,
+    far: np.ndarray,
+    unit: float,
 ) -> tuple[str, str] | None:
     """The mistake and what shows it, from the answers to dy₁, dy₂, 0, 2·dy₁, dy₁ + dy₂ and 10⁶·dy₁."""
     scale = peak([first, second, zero])
-    same = functools.partial(close, tolerance=LINEAR, scale=scale)
+    same = functools.partial(close, tolerance=max(LINEAR, PARITY * unit), scale=scale)
     laws = {
         "bwd(0) is not 0": same(zero, 0 * first),
         "bwd(2 dy) is not 2 bwd(dy)": same(double, 2 * first),
         "bwd(dy₁ + dy₂) is not bwd(dy₁) + bwd(dy₂)": same(both, first + second),
-        "bwd(1e6 dy) is not 1e6 bwd(dy)": not peak(far - HUGE * first) > HUGE_ERROR * scale,  # it may overflow to NaN
+        # it may overflow to NaN
+        "bwd(1e6 dy) is not 1e6 bwd(dy)": not peak(far - HUGE * first) > max(HUGE_ERROR, HUGE * PARITY * unit) * scale,
     }
     broken = [law for law, holds in laws.items() if not holds]
     if "bwd(0) is not 0" in broken and same(double, first):

@@ -16,7 +16,7 @@ import numpy as np
 from ..engine.compiling import compiled
 from ..engine.leaves import Leaf, all_finite, cast, close, is_float, pack, peak, unpack
 from ..report import Element, Finding
-from ..tolerances import ABSOLUTE, MOVEMENT, NUDGES, RELATIVE, SEED_DY, TINY, VANISHING
+from ..tolerances import ABSOLUTE, EPS, MOVEMENT, NUDGES, RELATIVE, SEED_DY, TINY, VANISHING
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
 from . import reference
@@ -37,6 +37,8 @@ class Probe(NamedTuple):
     """The error of each in units of what is allowed: at most 1 is right."""
     vanished: frozenset[int] = frozenset()
     """Leaves whose gradient cancels to zero: only rounding error is left on both sides, and it is taken for zero."""
+    unit: float = EPS
+    """The rounding unit of the backward."""
 
     @property
     def wrong(self) -> list[int]:
