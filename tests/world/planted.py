@@ -185,7 +185,7 @@ def on_cross_entropy(wrong: str, *mistakes: str) -> Callable[[Callable[[Any], Ca
     return plant("jax_cce.core:_fused_linear_cross_entropy", arguments, wrong, *mistakes)
 
 
-@on_cross_entropy("dx dw", "missing-mean-divisor")
+@on_cross_entropy("dx dw", "missing-mean-divisor", "wrong-scale")  # on arrays given, one size may be an axis by chance
 def cross_entropy_not_divided_by_the_batch(f):
     def bwd(chunk, eps, residuals, g):
         dx, dw, _ = f.bwd(chunk, eps, residuals, g)
@@ -242,7 +242,12 @@ def layer_norm_with_its_gain_forgotten(f):
 
 
 @plant(
-    GPU + "layer_norm:layer_norm", normed, "dbias", "extra-mean-divisor", settings={"reference": layer_norm_reference}
+    GPU + "layer_norm:layer_norm",
+    normed,
+    "dbias",
+    "extra-mean-divisor",
+    "wrong-scale",
+    settings={"reference": layer_norm_reference},
 )
 def layer_norm_with_the_mean_of_dbias(f):
     def bwd(*saved):
