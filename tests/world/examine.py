@@ -10,7 +10,7 @@ from tests.world.functions import FUNCTIONS
 from tests.world.planted import PLANTED, Planted
 from tests.world.published import Published
 
-LIMIT = 60.0  # seconds for one row, with the import of its package
+LIMIT = 120.0  # seconds for one row, with the import of its package
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,8 +63,9 @@ KORVAX = [
 ]  # fmt: skip
 
 ATTENTION = [
-    Row("flash_attention_jax:flash_attention", attention),
-    Row("flash_attention_jax:causal_flash_attention", lambda r: attention(r)[:3]),
+    Row("flash_attention_jax:flash_attention", attention, assumes="1e-10 in the forward is negligible"),
+    Row("flash_attention_jax:causal_flash_attention", lambda r: attention(r)[:3],
+        assumes="1e-10 in the forward is negligible"),
     Row("flash_attention_jax:cosine_sim_flash_attention",
         lambda r: (r.normal(7, 5), r.normal(11, 5), r.normal(11, 5), r.mask(11))),
     Row("flash_attention_jax:rabe_attention",
@@ -111,7 +112,8 @@ SOLVERS = [
     Row(USES + "jaxopt_fixed_point", lambda r: (r.normal(5, 5, scale=0.2), r.normal(5))),
     Row(USES + "jaxopt_ridge", lambda r: (r.normal(11, 5), r.normal(11), jnp.float32(0.3))),
     Row(USES + "jaxopt_bisection", lambda r: (r.uniform(0.5, 2, 1)[0],)),
-    Row(USES + "jaxopt_quadratic", lambda r: (r.definite(5, 5), r.normal(5), r.normal(2, 5), r.normal(2))),
+    Row(USES + "jaxopt_quadratic", lambda r: (r.definite(5, 5), r.normal(5), r.normal(2, 5), r.normal(2)),
+        assumes="symmetric"),
     Row(USES + "optimistix_root", lambda r: (r.normal(5, 5, scale=0.2), r.normal(5))),
     Row(USES + "optimistix_fixed_point", lambda r: (r.normal(5, 5, scale=0.2), r.normal(5))),
     Row(USES + "optimistix_minimise", lambda r: (r.normal(11, 5), r.normal(11))),

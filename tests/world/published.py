@@ -55,6 +55,7 @@ class Published(NamedTuple):
     """A function that can be imported, ``path`` = "module:name", and the arguments on which it is checked.
 
     ``case`` tells rows of one function apart. ``keywords`` go to the function, ``settings`` to ``check``.
+    ``assumes``: a part of the condition under which the rule is right, if there is one.
     ``wrong``: the cotangents that are known to be wrong; with none, the function is right. What is known of either was
     found without the checker, by differences in float64 (docs/found.md).
     """
@@ -65,6 +66,7 @@ class Published(NamedTuple):
     keywords: Mapping[str, Any] = {}
     settings: Mapping[str, Any] = {}
     wrong: tuple[str, ...] = ()
+    assumes: str = ""
 
     @property
     def name(self) -> str:
@@ -72,7 +74,9 @@ class Published(NamedTuple):
 
     def as_expected(self, report: Report) -> bool:
         """Whether the verdict is the one that the function deserves, and the wrong cotangents are blamed alone."""
-        return report.verdict == ("wrong" if self.wrong else "correct") and blamed(report) == set(self.wrong)
+        conditions = "; ".join(report.conditions)
+        right = report.verdict == ("wrong" if self.wrong else "correct") and bool(conditions) == bool(self.assumes)
+        return right and self.assumes in conditions and blamed(report) == set(self.wrong)
 
     @property
     def distribution(self) -> str:
