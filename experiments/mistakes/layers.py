@@ -62,7 +62,7 @@ def layer_updated_first(residuals, da, learning_rate=0.01):
     return dz @ w.T, dw, dz.sum(axis=0)
 
 
-@published("tutorials", "∂B = sum(∇Z), over the units as well", layer, "wrong-reduction-axis")
+@published("tutorials", "∂B = sum(∇Z), over the units as well", layer, "wrong-reduction-axis", line="z = x @ w + b")
 def layer_bias_summed_over_units(residuals, da):
     x, w, a = residuals
     dz = jnp.where(a > 0, da, 0)

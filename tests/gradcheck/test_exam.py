@@ -16,6 +16,8 @@ SAMPLE = {
     "relu_passes_everything": "a slip in a condition",
     "bilinear_operand_transposed": "a slip in a product",
     "mlp_slope_fed_the_output": "a slip in a slope",
+    "label_loss_softmax_over_the_batch": "a slip in an axis",
+    "leaky_run_forwards": "a slip in the order of a loop",
     "layer_norm_without_epsilon": "a pattern that fits loosely",
 }
 
