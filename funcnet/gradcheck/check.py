@@ -159,11 +159,14 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     report = report.but(notes=[*reasons, *notes])
     if reasons:
         return report.but("inconclusive")
-    if findings := _explained(subject, probes, laws):
+    condition = negligible_guards(subject, probes) if wrong and not laws else None
+    if not condition and (findings := _explained(subject, probes, laws)):
         vague = all(finding.mistake in VAGUE for finding in findings)
-        if not laws and (condition := negligible_guards(subject, probes) or (vague and assumed(subject, probes))):
-            return dataclasses.replace(report, elements=(), conditions=(*report.conditions, condition))
-        return report.but("wrong", findings)
+        condition = assumed(subject, probes) if vague and not laws else None
+        if not condition:
+            return report.but("wrong", findings)
+    if condition:
+        return dataclasses.replace(report, elements=(), conditions=(*report.conditions, condition))
     if report.findings:
         return report
     given = given._replace(rows=None) if quick else given

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..engine.compiling import haste
 from ..engine.jaxprs import Hooks, Line, Program, Step, counts, evaluate
-from ..engine.leaves import is_traced
+from ..engine.leaves import is_float, is_traced
 from ..judge.reference import vjp
 from ..tolerances import CHUNK
 
@@ -100,7 +100,14 @@ def mapped_vjps(
 
     def vjps(row, dys, floats):
         _, pull = vjp(lambda *values: evaluate(program, values, hooks(row, floats)), *floats)
-        return jnp.concatenate([leaf.ravel() for dy in dys for leaf in pull(jax.tree.leaves(dy))])
+        leaves = [jax.tree.leaves(dy) for dy in dys]
+
+        def pulled(moving):
+            filled = iter(moving)
+            return jnp.concatenate([d.ravel() for d in pull([next(filled) if is_float(d) else d for d in leaves[0]])])
+
+        # mapped, and not called for each dy: there is half as much to compile
+        return jax.vmap(pulled)([jnp.stack(same) for same in zip(*leaves, strict=True) if is_float(same[0])]).ravel()
 
     mapped = jax.jit(jax.vmap(vjps, (0, None, None)), compiler_options=haste())
     size = min(CHUNK, most)

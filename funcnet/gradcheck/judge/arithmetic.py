@@ -177,7 +177,8 @@ def _imprecise(
         if not held.all():
             notes.append(f"autodiff of {name} is not finite in {named} everywhere: there nothing is compared")
         with jax.enable_x64(True):
-            around = around or kinks.around(exact, *typed.in_float64, [eager[leaf.cotangent] for leaf in typed.leaves])
+            gots, here = ([side[leaf.cotangent] for leaf in typed.leaves] for side in (eager, refs))
+            around = around or kinks.around(exact, *typed.in_float64, gots, here=here)
         if around is not None:  # in a narrow dtype values tie that were apart, and there is more than one slope
             held &= ~around.excuses(i, got, tolerances.AT_A_TIE * unit)
         off, autodiff_off = peak(error[held]), peak(by_machine[held] - ref[held])

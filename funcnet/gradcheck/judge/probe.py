@@ -198,6 +198,29 @@ def hand(subject: Subject, form: Hashable) -> Callable[..., dict[str, Any]]:
     return run
 
 
+def compiled_sides(
+    subject: Subject, args: tuple[Any, ...], dy: Any
+) -> Callable[[tuple[Any, ...]], tuple[list[np.ndarray], list[np.ndarray]]]:
+    """Starts compiling the backward and the reference, for arguments like these and this cotangent.
+
+    The result takes arguments and gives both sides; it raises whatever tracing or compiling raised.
+    """
+    form, leaves = pack((args, dy)).form, subject.leaves(args)
+
+    def truth(*arrays):
+        args, dy = unpack(form, arrays)
+        f, floats = reference.of_floats(subject.primal, args)
+        return reference.vjp(f, *floats)[1](dy)
+
+    runs = [compiled(run, pack((args, dy)).arrays, hasty=True) for run in (hand(subject, form), truth)]
+
+    def sides(args: tuple[Any, ...]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        by_hand, by_autodiff = (run(*pack((args, dy)).arrays) for run in runs)
+        return [np.asarray(by_hand[leaf.cotangent]) for leaf in leaves], [np.asarray(d) for d in by_autodiff]
+
+    return sides
+
+
 def compiled_probe(subject: Subject, draw: Draw) -> Callable[[frozenset[int]], Probe | None]:
     """Starts compiling both sides of a probe. Call the result, with the leaves known to cancel, to get the probe.
 
@@ -210,22 +233,13 @@ def compiled_probe(subject: Subject, draw: Draw) -> Callable[[frozenset[int]], P
         dy = draw_cotangent(y, np.random.default_rng([draw.seed, SEED_DY]))
     except Exception:  # the eager probe reports the error
         return lambda vanished: None
-    packed = pack((args, dy))
-
-    def truth(*arrays):
-        args, dy = unpack(packed.form, arrays)
-        f, floats = reference.of_floats(subject.primal, args)
-        return reference.vjp(f, *floats)[1](dy)
-
-    sides = [compiled(run, packed.arrays, hasty=True) for run in (hand(subject, packed.form), truth)]
+    leaves, sides = subject.leaves(args), compiled_sides(subject, args, dy)
 
     def compared(vanished: frozenset[int]) -> Probe | None:
-        leaves = subject.leaves(args)
         try:
-            by_hand, by_autodiff = (run(*packed.arrays) for run in sides)
+            gots, refs = sides(args)
         except Exception:
             return None
-        gots, refs = [np.asarray(by_hand[leaf.cotangent]) for leaf in leaves], [np.asarray(d) for d in by_autodiff]
         if not all_finite((gots, refs)):
             return None
         excess = errors_in_units(gots, refs)

@@ -11,7 +11,7 @@ import numpy as np
 from .. import tolerances
 from ..engine.compiling import compiled, traced_once
 from ..engine.jaxprs import NO_REVERSE, with_stops_held
-from ..engine.leaves import first_line, is_float
+from ..engine.leaves import first_line, is_float, pack, unpack
 from ..trial.subject import InputError
 
 
@@ -111,21 +111,23 @@ def eagerly_at(f: Callable[..., Any], dys: list[Any], points: list[list[np.ndarr
 
 
 def compiled_at(f: Callable[..., Any], dys: list[Any], points: list[list[np.ndarray]]) -> Pulled | None:
-    """The same by compiled code; None if there is none, or if it would not be quicker."""
+    """The same by compiled code; None if there is none, or if it would not be quicker.
 
-    def pulled(point: Sequence[Any]) -> list[Any]:
-        _, pullback = vjp(f, *point)
-        return [pullback(dy) for dy in dys]
+    The code takes one point and one cotangent, so that it is compiled once for any number of them.
+    """
+    packed = [pack(dy) for dy in dys]
+    count = len(points[0])
 
-    stacked = [np.stack(leaves) for leaves in zip(*points, strict=True)]
-    if sum(leaf.size for leaf in stacked) > tolerances.AT_ONCE:
+    def pulled(*arrays: Any) -> Sequence[Any]:
+        return vjp(f, *arrays[:count])[1](unpack(packed[0].form, arrays[count:]))
+
+    if len(points) * sum(leaf.size for leaf in points[0]) > tolerances.AT_ONCE:
         return None
     try:
-        found = compiled(lambda *leaves: jax.lax.map(pulled, leaves), stacked, hasty=True)(*stacked)
+        run = compiled(pulled, [*points[0], *packed[0].arrays], hasty=True)
+        return [[[np.asarray(leaf) for leaf in run(*point, *dy.arrays)] for dy in packed] for point in points]
     except Exception:  # it looks at values, or the eager run reports the error
         return None
-    found = jax.tree.map(np.asarray, found)
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(len(points))]
 
 
 class Audit(NamedTuple):
