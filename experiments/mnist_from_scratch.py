@@ -26,9 +26,10 @@ from rich.table import Table
 
 import funcnet
 from funcnet import data, initializers, ops, optimizers, training
+from funcnet.checkpoint import saving
 from funcnet.progress import step_progress
 
-from . import harness
+from . import harness, rundir
 from .pictures import neurons
 
 NOTE_004 = 0.85  # "around 85% accuracy for both training and test dataset"
@@ -67,8 +68,11 @@ class Config(harness.Config):
 # ---------------------------------------------------------------- note 004: the matrix form, full batch
 
 
-def note_004(config: Config, dataset: data.Dataset) -> list[dict[str, Any]]:
-    """Full-batch gradient descent from the weights of every seed, all at once; what each seed gave."""
+def note_004(config: Config, dataset: data.Dataset, out: Path | None = None) -> list[dict[str, Any]]:
+    """Full-batch gradient descent from the weights of every seed, all at once; what each seed gave.
+
+    ``out``: the run's directory, to go on from there.
+    """
     uniform = initializers.uniform(-0.5, 0.5)
     net = funcnet.serial(
         funcnet.flatten(),
@@ -92,13 +96,19 @@ def note_004(config: Config, dataset: data.Dataset) -> list[dict[str, Any]]:
     step = jax.jit(jax.vmap(funcnet.train_step(net, loss, optimizer), in_axes=(0, None)), donate_argnums=0)
     accuracy = jax.jit(jax.vmap(scores, in_axes=(0, None, None)))
     train, test = jax.tree.map(jnp.asarray, (dataset[:2], dataset[2:]))
-    state, curves = jax.jit(jax.vmap(start))(keys), []
-    begin = time.perf_counter()
-    with step_progress("epoch", config.epochs, lines=10) as report:
-        for _ in range(config.epochs):
-            state, _ = step(state, train)
-            curves.append(accuracy(state.params, *test))
-            report(f"{config.seeds} networks: test accuracy {curves[-1].mean():.4f}")
+    state, spent = jax.jit(jax.vmap(start))(keys), 0.0
+    curves: list[list[float]] = []  # for each epoch and network
+    with saving(rundir.checkpoints(out, "note_004"), {}) as saved:
+        if found := saved.restore(state):
+            state, (curves, spent) = found
+        begin = time.perf_counter() - spent
+        with step_progress("epoch", config.epochs, lines=10, done=len(curves)) as report:
+            for epoch in range(len(curves) + 1, config.epochs + 1):
+                state, _ = step(state, train)
+                curves.append(accuracy(state.params, *test).tolist())
+                if epoch % 10 == 0:
+                    saved.save(epoch, state, (curves, time.perf_counter() - begin))
+                report(f"{config.seeds} networks: test accuracy {np.mean(curves[-1]):.4f}")
     harness.require_finite(state.params, learning_rate=config.learning_rate)
     seconds = (time.perf_counter() - begin) / config.seeds
     on_train, by_seed = accuracy(state.params, *train), np.array(curves).T.tolist()
@@ -254,7 +264,7 @@ def main(config: Config, out: Path) -> None:
     if config.quick:
         config = dataclasses.replace(config, epochs=min(config.epochs, 10), seeds=min(config.seeds, 3), neuron_epochs=1)
         dataset = data.Dataset(*(array[:5000] for array in dataset))
-    results = note_004(config, dataset)
+    results = note_004(config, dataset, out)
     figures = harness.summarise(results)
     table = Table(f"note 004, {config.seeds} seeds", "mean", "± std", "least", "most", box=None, pad_edge=False)
     for name in ("test_accuracy", "best_test_accuracy", "train_accuracy"):

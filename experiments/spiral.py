@@ -18,9 +18,10 @@ import numpy as np
 
 import funcnet
 from funcnet import data, ops, optimizers, schedules, training
+from funcnet.checkpoint import saving
 from funcnet.progress import step_progress
 
-from . import harness
+from . import harness, rundir
 from .pictures import regions
 
 LOSS = ops.sparse_softmax_cross_entropy()
@@ -99,8 +100,13 @@ class Trained(NamedTuple):
     """How it learned; the last is what it has learned."""
 
 
-def train(config: Config, arm: int, frames: int, seed: int, fresh: tuple[np.ndarray, np.ndarray]) -> Trained:
-    """On ``arm`` points an arm. Of the steps on the way, which matter less and less, every frame skips more."""
+def train(
+    config: Config, arm: int, frames: int, seed: int, fresh: tuple[np.ndarray, np.ndarray], out: Path | None = None
+) -> Trained:
+    """On ``arm`` points an arm. Of the steps on the way, which matter less and less, every frame skips more.
+
+    ``out``: the run's directory, to go on from there.
+    """
     points = data.spiral(arm, config.classes, config.noise, seed)
     net = funcnet.models.mlp(config.hidden, config.classes)
     optimizer = optimizers.adam(schedules.cosine(config.learning_rate, config.steps))
@@ -112,16 +118,25 @@ def train(config: Config, arm: int, frames: int, seed: int, fresh: tuple[np.ndar
     step = training.train_step(net, LOSS, optimizer)
     trained = training.train_epochs(step, state, points, BATCH, every=STRIDE)
     strides = config.steps // STRIDE
-    shown = set(np.geomspace(strides, 1, frames).astype(int).tolist())
-    film = []
-    with step_progress(f"{len(points[0]):,} points", len(shown), lines=5) as report:
-        for n in range(1, strides + 1):
-            state, _ = next(trained)
-            if n in shown:
-                right = float((predict(state.params, fresh[0]).argmax(axis=1) == fresh[1]).mean())
-                film.append(regions.Frame(n * STRIDE, right, np.asarray(predict(state.params, regions.GRID))))
-                report(f"step {n * STRIDE}: accuracy {right:.4f}")
-    return Trained(points, film)
+    shown = sorted(set(np.geomspace(strides, 1, frames).astype(int).tolist()))
+    film = np.zeros((len(shown), len(regions.GRID), config.classes), np.float32)
+    accuracies: list[float] = []
+    with saving(rundir.checkpoints(out, f"seed_{seed}", str(arm)), {}) as saved:
+        if found := saved.restore((state, film)):
+            (state, held), accuracies = found
+            film[:] = held
+        trained = training.train_epochs(step, state, points, BATCH, every=STRIDE)
+        done = len(accuracies)
+        with step_progress(f"{len(points[0]):,} points", len(shown), lines=5, done=done) as report:
+            for n in range(int(state.step) // STRIDE + 1, strides + 1):
+                state, _ = next(trained)
+                if n in shown:
+                    film[len(accuracies)] = predict(state.params, regions.GRID)
+                    accuracies.append(float((predict(state.params, fresh[0]).argmax(axis=1) == fresh[1]).mean()))
+                    saved.save(int(state.step), (state, film.copy()), accuracies)
+                    report(f"step {n * STRIDE}: accuracy {accuracies[-1]:.4f}")
+    shots = zip(shown, accuracies, film, strict=True)
+    return Trained(points, [regions.Frame(n * STRIDE, right, frame) for n, right, frame in shots])
 
 
 def main(config: Config, out: Path) -> None:
@@ -134,7 +149,8 @@ def main(config: Config, out: Path) -> None:
         # a stream of its own: the seeds of training are below 2**32
         fresh = data.spiral(FRESH, config.classes, config.noise, seed=2**32 + seed)
         bayes = densities(fresh[0], config.classes, config.noise).argmax(axis=1) == fresh[1]
-        few, many = train(config, FEW, 1, seed, fresh), train(config, MANY, 10 if config.quick else 40, seed, fresh)
+        few = train(config, FEW, 1, seed, fresh, out)
+        many = train(config, MANY, 10 if config.quick else 40, seed, fresh, out)
         if not runs:
             runs.append({"few": few, "many": many})
         return {

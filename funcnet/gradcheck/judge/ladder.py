@@ -57,7 +57,6 @@ def probe_by_differences(subject: Subject, draw: Draw, narrow: bool = False) -> 
     dys = [draw_cotangent(y, rng) for _ in range(2)]
     noise = unit * peak(dys) * peak(y) / tolerances.RIDDERS_STEP  # what the rounding of y makes of a difference
     gots = [run_backward(subject, args, residuals, dy) for dy in dys]
-    noise = unit * peak(dys) * peak(y) / tolerances.RIDDERS_STEP  # what the rounding of y makes of a difference
     along = _along(subject, args, dys)
     refs, excess, blurred = [list(row) for row in gots], [[0.0] * len(row) for row in gots], []
     for i, leaf in enumerate(map(np.asarray, floats_of(args))):
