@@ -61,7 +61,8 @@ def peak(tree: Any) -> float:
 
 def close(a: np.ndarray, b: np.ndarray, tolerance: float = EQUAL, scale: float | None = None) -> bool:
     """Whether two arrays of one shape differ by at most ``tolerance`` of ``scale``, or of b's largest entry."""
-    return a.shape == b.shape and peak(a - b) <= tolerance * max(peak(b) if scale is None else scale, TINY)
+    with np.errstate(invalid="ignore"):  # infinity against infinity: not close
+        return a.shape == b.shape and peak(a - b) <= tolerance * max(peak(b) if scale is None else scale, TINY)
 
 
 class Leaf(NamedTuple):

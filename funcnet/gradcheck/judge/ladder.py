@@ -65,7 +65,8 @@ def probe_by_differences(subject: Subject, draw: Draw, narrow: bool = False) -> 
         got = np.stack([directions.reshape(len(directions), -1) @ row[i].ravel() for row in gots], axis=1)
         scale = max(peak(value), tolerances.TINY)
         allowed = tolerances.UNSURE * (uncertainty + noise) + least * scale
-        blurred.append(float(allowed.max() / scale) if peak(value) else 0.0)
+        size = max(peak(value), peak(got))  # what is nothing to both is seen
+        blurred.append(float(allowed.max() / size) if size else 0.0)
         for k in range(len(dys)):
             excess[k][i] = float((np.abs(got - value) / allowed)[:, k].max())
             ref = np.array(gots[k][i], np.float64)
