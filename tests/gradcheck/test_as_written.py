@@ -147,6 +147,8 @@ def cast_bwd(x, w, g):
 
 
 C = np.arange(7.0)
+# JAX 0.12 too keeps the width in which it first saw an array of NumPy, where no one can reach: engine/width.py.
+UNLESS_0_12 = "inconclusive" if jax.__version_info__ >= (0, 11) else "correct"
 LOW = jnp.asarray(X, jnp.bfloat16), W
 ARGUMENTS = {
     "a static number": (scaled(), (X, 0.3), "correct"),
@@ -164,7 +166,7 @@ ARGUMENTS = {
     "a jitted backward that casts": (
         rule(jnp.matmul, lambda x, w: (x @ w, (x, w)), lambda r, g: cast_bwd(*r, g)), ("N D", "D K"), "correct"
     ),
-    "a float64 constant of NumPy": ((lambda x: (x * C, None), lambda _, g: (g * C,)), ("N 7",), "correct"),
+    "a float64 constant of NumPy": ((lambda x: (x * C, None), lambda _, g: (g * C,)), ("N 7",), UNLESS_0_12),
     "integers of NumPy": (lambda z: -jax.nn.log_softmax(z)[np.arange(5), LABELS].mean(), (X,), "correct"),
     "a scalar for a static one": (
         (lambda x, n: (x**n, x), lambda x, g: (3 * x**2 * g, None)), (X, 3), "correct"
