@@ -54,7 +54,7 @@ KORVAX = [
         USES + "korvax_allpole",
         lambda r: (r.normal(5, 17), r.normal(5, 17, 3, scale=0.2), r.normal(5, 3)),
         "with zi",
-        wrong=("dx", "da", "dzi"),
+        wrong=("da", "dzi"),
     ),
     Row("korvax.filter.ltv:fir", lambda r: (r.normal(17), r.normal(17, 3), r.normal(2))),
     Row("korvax.filter.lti:_recurrence", lambda r: (r.normal(3, 3, scale=0.3), r.normal(11, 3))),
