@@ -154,7 +154,7 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     report = dataclasses.replace(report, worst=worst_errors(probes), elements=elements)
     reasons, notes = doubts(subject, probes, subject is not as_given)
     loops = "while" in primitives(*reference.of_floats(subject.primal, probes[0].draw.args))
-    if wrong and (reasons or loops) and (seen := _sided_with(subject, given, wrong, loops, report.but(notes=reasons))):
+    if wrong and (reasons or loops) and (seen := _sided_with(subject, given, wrong, report.but(notes=reasons))):
         return seen
     report = report.but(notes=[*reasons, *notes])
     if reasons:
@@ -174,14 +174,14 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     return _beyond_the_derivation(subject, as_given, given, probes, dtypes, report)
 
 
-def _sided_with(subject: Subject, given: Inputs, wrong: Probe, loops: bool, report: Report) -> Report | None:
+def _sided_with(subject: Subject, given: Inputs, wrong: Probe, report: Report) -> Report | None:
     """The verdict correct if differences side with the backward against autodiff; else None.
 
-    Autodiff of an iteration is not the derivative of its limit, and a rule that the forward calls may be wrong. Where
-    there is no loop, differences must see that autodiff errs.
+    Autodiff of an iteration is not the derivative of its limit, and a rule that the forward calls may be wrong. The
+    differences must see that autodiff errs.
     """
     seen = _by_differences(subject, given._replace(narrow=False), report)
-    if not seen or not (loops or max(map(max, wrong.excess)) * tolerances.RELATIVE > seen.sight):
+    if not seen or not max(map(max, wrong.excess)) * tolerances.RELATIVE > seen.sight:
         return None
     text = "autodiff of the forward disagrees with the backward, and differences side with the backward"
     return dataclasses.replace(seen, elements=(), notes=(*seen.notes, text))
