@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 # modules and packages that are shared
-NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "ngrams", "rundir", "pictures", "mistakes", "examples"}
+NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "ngrams", "rundir", "pictures", "mistakes", "examples", "kernels"}
 
 # Every experiment stands in one group, in the order to read them in.
 GROUPS = {

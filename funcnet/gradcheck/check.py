@@ -13,7 +13,7 @@ from .diagnose.diagnose import diagnose, explain_shapes
 from .diagnose.numbers import by_numbers
 from .diagnose.paths import without_cancelled
 from .engine.inspection import casts_down, primitives
-from .engine.leaves import cast, first_line
+from .engine.leaves import all_finite, cast, first_line
 from .engine.width import as_users_have_it, in_float64
 from .judge import arithmetic, kinks, reference
 from .judge.assumptions import assumed, negligible_guards
@@ -235,12 +235,10 @@ def _told(subject: Subject, seen: Sight, rung: str, report: Report) -> Report:
     report = dataclasses.replace(
         report, worst=worst_errors([p]), probes=report.probes[:1], reference=rung, sight=blurred
     )
-    if not blurred <= tolerances.BLURRED:
-        text = (
-            f"differences see no error below {blurred:.0e} of the largest entry here: that is too little for a verdict"
-        )
+    if not blurred <= (tolerances.BLURRED if rung == DIFFERENCES else tolerances.BLURRED_NARROW):
+        text = f"{rung} shows no error below {blurred:.0e} of the largest entry here: that is too little for a verdict"
         return report.but("inconclusive", notes=[text])
-    laws = law_findings(subject, p)
+    laws = law_findings(subject, p) if all_finite(p.gots) else []  # NaN obeys no law, and says nothing of them
     if p.agrees and not laws:
         return report
     elements = worst_elements(p, p.wrong[0]) if p.wrong else ()

@@ -63,6 +63,8 @@ MISTAKES: dict[str, Mistake] = {mistake.id: mistake for mistake in (
     Mistake("jacobian-diagonal-only", "keeps only the diagonal of the Jacobian",
             "add the off-diagonal terms: every output depends on every input here"),
     Mistake("scatter-overwrites", "is wrong only where an index is repeated", "use .at[index].add, not .at[index].set"),
+    Mistake("part-left-out", "is zero or NaN in one part of an axis, and right elsewhere",
+            "look where a grid, a loop or a mask ends: the last block is often a partial one"),
     Mistake("kernel-not-flipped", "is right for the reversed kernel: a correlation stands for a convolution",
             "flip the kernel along its spatial axes"),
     # the derivative of one step

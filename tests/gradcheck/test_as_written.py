@@ -204,14 +204,22 @@ def a_kernel(times=1.0):
     return rule(lambda x: f(x), lambda x: (f(x), x), lambda x, g: (call(backward, x, g),))
 
 
-@pytest.mark.parametrize(("times", "verdict"), [(1.0, "correct"), (1.001, "wrong"), (-1.0, "wrong")])
+@pytest.mark.parametrize(("times", "verdict"), [(1.0, "correct"), (1.001, "wrong"), (-1.0, "wrong"), (np.inf, "wrong")])
 @pytest.mark.parametrize("reference", [lambda x: x * jnp.sin(x), None], ids=["reference", "differences"])
 def test_a_kernel_is_judged_in_its_own_dtype(times, verdict, reference):
     report = check(a_kernel(times), X, reference=reference)
     assert report.verdict == verdict, report
-    assert report.mistakes == {1.0: (), 1.001: ("wrong-scale",), -1.0: ("sign-flipped",)}[times]
+    assert report.mistakes == {
+        1.0: (), 1.001: ("wrong-scale",), -1.0: ("sign-flipped",), np.inf: ("not-finite",)
+    }[times]  # fmt: skip
     assert report.reference == ("differences" if reference is None else "autodiff of the function given as reference")
     assert 1e-7 < report.sight < 1e-3
+
+
+def test_a_kernel_of_another_value_than_its_reference_is_wrong():
+    report = check(a_kernel(), X, reference=lambda x: x * jnp.sin(x) + 1e-3)
+    assert report.verdict == "wrong"
+    assert report.mistakes == ("primal-mismatch",)
 
 
 def test_another_dtype_is_not_tried_if_one_is_asked_for():

@@ -62,13 +62,14 @@ def probe_by_differences(subject: Subject, draw: Draw, narrow: bool = False) -> 
     for i, leaf in enumerate(map(np.asarray, floats_of(args))):
         directions, moved = _directions(leaf, i)
         value, uncertainty = ridders(lambda t, i=i, directions=directions: along(i, t * directions))  # type: ignore[misc]
-        got = np.stack([directions.reshape(len(directions), -1) @ row[i].ravel() for row in gots], axis=1)
+        with np.errstate(invalid="ignore"):  # NaN and infinity are wrong
+            got = np.stack([directions.reshape(len(directions), -1) @ row[i].ravel() for row in gots], axis=1)
         scale = max(peak(value), tolerances.TINY)
         allowed = tolerances.UNSURE * (uncertainty + noise) + least * scale
         size = max(peak(value), peak(got))  # what is nothing to both is seen
         blurred.append(float(allowed.max() / size) if size else 0.0)
         for k in range(len(dys)):
-            excess[k][i] = float((np.abs(got - value) / allowed)[:, k].max())
+            excess[k][i] = float(np.nan_to_num(np.abs(got - value) / allowed, nan=np.inf)[:, k].max())
             ref = np.array(gots[k][i], np.float64)
             ref.flat[moved] = value[: len(moved), k]
             refs[k][i] = ref
