@@ -19,7 +19,7 @@ FLOORS = {
     "attention combinators summary",
     "training": "calibration step epochs fit",
     "models": "mlp cnn gpt registry saved sampling",
-    "gradcheck": "tolerances engine mistakes report trial judge diagnose check command",
+    "gradcheck": "tolerances watch engine mistakes report trial judge diagnose check command",
     "gradcheck/engine": "leaves width jaxprs inspection rewriting compiling",
     "gradcheck/trial": "subject domains settings specs draws variants",
     "gradcheck/judge": "form reference probe ladder narrow assumptions laws kinks doubts arithmetic rows",

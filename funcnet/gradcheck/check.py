@@ -28,6 +28,7 @@ from .report import Finding, Report
 from .trial.draws import Draw, Inputs, draw_cotangent, inputs_for, survives
 from .trial.settings import Settings, settings
 from .trial.subject import DIFFERENCES, InputError, Subject, as_subject, held, hold
+from .watch import OutOfTime, at, watched
 
 VAGUE = {"unexplained", "missing-factor"}  # it may be no mistake but an assumption of the author's
 
@@ -47,6 +48,8 @@ def check(
     quick: bool = False,
     seed: int = 0,
     name: str | None = None,
+    timeout: float | None = None,
+    progress: bool = True,
 ) -> Report:
     """Compares a derivative with a reference, and says what is wrong with it.
 
@@ -65,6 +68,8 @@ def check(
     ``dtypes``: in which the arithmetic is judged once the derivation is found right in float64. ``dtype``: run the
     target in this one alone; ``"as-is"``: in that of the arrays given, as a kernel asks for.
     ``quick``: one set of sizes, unless the rule is found wrong there.
+    ``timeout``: after so many seconds it ends between two steps and reports what it knows: ``inconclusive``, or
+    ``wrong`` if a mistake has been found. ``progress``: after two seconds a line on standard error; none in pytest.
 
     Raises InputError for invalid settings, and if the forward raises or is not finite. Faults of the backward are
     findings, never exceptions.
@@ -74,10 +79,15 @@ def check(
         subject = as_subject(target, name, len(inputs)).beside(reference, surrogate)
         asked = settings(
             target, subject, inputs, in_shape=in_shape, sizes=sizes, ranges=ranges, dtypes=dtypes, seed=seed,
-            dtype=dtype, argnums=argnums, draw=draw,
+            dtype=dtype, argnums=argnums, draw=draw, timeout=timeout,
         )  # fmt: skip
-        with in_float64():
-            return _checked(subject, target, inputs, asked, quick)
+        with in_float64(), watched(subject.name, asked.timeout, progress):
+            try:
+                at("inputs", "derivation", *_stages(asked.dtypes), known=Report(subject.name, "correct", (), {}, ()))
+                return _checked(subject, target, inputs, asked, quick)
+            except OutOfTime as late:
+                text = f"time ran out after {asked.timeout:g} s, before: {', '.join(late.before)}"
+                return late.known.but("wrong" if late.known.findings else "inconclusive", notes=[text])
     except InputError as error:
         raise shown_alone(error) from shown_alone(error.__cause__)
 
@@ -96,8 +106,10 @@ def _checked(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Sett
     described = tuple(f"{d.shown} {d.domain}, seed {d.seed}" for d in given.draws)
     report = Report(subject.name, "correct", (), {}, described[:1] if quick else described, given.notes)
     report = dataclasses.replace(report, reference=subject.reference)
+    at("derivation", *_stages(asked.dtypes), known=report)
     try:
         subject, given, report = _without_the_left_out(subject, given, report)
+        at(known=report)
         wide = _widened(subject, given) if given.narrow else subject
         if wide is None:
             return _in_its_dtypes(subject, given.draws[0], report)
@@ -152,6 +164,7 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     wrong = next((p for p in probes if not p.agrees), None)
     elements = worst_elements(wrong, wrong.wrong[0]) if wrong else ()
     report = dataclasses.replace(report, worst=worst_errors(probes), elements=elements)
+    at("reference", *_stages(dtypes), known=report)
     reasons, notes = doubts(subject, probes, subject is not as_given)
     loops = "while" in primitives(*reference.of_floats(subject.primal, probes[0].draw.args))
     if wrong and (reasons or loops) and (seen := _sided_with(subject, given, wrong, report.but(notes=reasons))):
@@ -160,8 +173,13 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     if reasons:
         return report.but("inconclusive")
     condition = negligible_guards(subject, probes) if wrong and not laws else None
+    if wrong and not condition:
+        text = "is wrong; there was no time to find the reason"
+        leaves = [Finding(*probes[0].leaves[i], "unexplained", text) for i in _wrong_leaves(probes)]
+        at("the reason", known=report.but("wrong", laws or leaves))
     if not condition and (findings := _explained(subject, probes, laws)):
         vague = all(finding.mistake in VAGUE for finding in findings)
+        at("the author's assumptions", known=report.but("wrong", findings))
         condition = assumed(subject, probes) if vague and not laws else None
         if not condition:
             return report.but("wrong", findings)
@@ -204,11 +222,12 @@ def _explained(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -
     try:
         return diagnose(subject, probes, laws)
     except Exception as error:
-        leaves = [
-            leaf for i, leaf in enumerate(probes[0].leaves) if any(row[i] > 1 for p in probes for row in p.excess)
-        ]
         text = f"is wrong; the search for the reason ended in {type(error).__name__}: {first_line(error)}"
-        return [*laws, *(Finding(*leaf, "unexplained", text) for leaf in leaves)]
+        return [*laws, *(Finding(*probes[0].leaves[i], "unexplained", text) for i in _wrong_leaves(probes))]
+
+
+def _wrong_leaves(probes: Sequence[Probe]) -> list[int]:
+    return sorted({i for p in probes for i in p.wrong})
 
 
 def _by_differences(subject: Subject, given: Inputs, report: Report) -> Report:
@@ -291,17 +310,23 @@ def _beyond_the_derivation(
     rows = given.rows if dtypes and given.rows and not too_large(as_given, given.rows, dtypes[0]) else None
     # the reference of a while loop takes a run for each element: too many at very many rows
     loops = "while" in primitives(*reference.of_floats(subject.primal, first.args))
-    at_rows = compiled_probe(subject, rows) if rows and not loops else None  # it compiles in the background
+    tried = (*((jnp.float64,) if subject is as_given else ()), *dtypes)
+    at(*_stages(tried), known=report)
+    begun = {_called(dtype): arithmetic.judge(as_given, subject, first, dtype, zero) for dtype in tried}
+    at_rows = compiled_probe(subject, rows) if rows and not loops else None  # all of these compile in the background
     at_kinks, conventions = kinks.kink_findings(subject, first, vanished)
     if at_kinks:
         return report.but("wrong", at_kinks)
 
-    tried = (*((jnp.float64,) if subject is as_given else ()), *dtypes)
-    judged = {_called(dtype): arithmetic.judge(as_given, subject, first, dtype, zero) for dtype in tried}
+    judged: dict[str, arithmetic.Arithmetic] = {}
+    for i, (called, one) in enumerate(begun.items()):
+        at(*_stages(tried)[1 + i :], known=report.but(findings=[f for done in judged.values() for f in done.malformed]))
+        judged[called] = one()
     malformed, imprecise, compiler, notes, reasons = (
         [item for one in judged.values() for item in getattr(one, field)]
         for field in ("malformed", "imprecise", "compiler", "notes", "doubts")
     )
+    at("many rows", "mutants", known=report.but(findings=malformed))
     agrees = at_rows(vanished) if at_rows else None
     if rows and "jit" in judged[jnp.dtype(dtypes[0]).name].ulps and (agrees or survives(subject, rows)):
         if not agrees and not loops:
@@ -322,6 +347,11 @@ def _beyond_the_derivation(
     if imprecise:
         return report.but("imprecise", imprecise)
     return report.but("inconclusive", notes=reasons) if reasons else report
+
+
+def _stages(dtypes: Sequence[Any]) -> list[str]:
+    """The stages after the derivation is found right."""
+    return ["kinks", *map(_called, dtypes), "many rows", "mutants"]
 
 
 def _called(dtype: Any) -> str:

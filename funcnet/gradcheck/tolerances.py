@@ -69,6 +69,10 @@ FEW_ROWS, MORE_ROWS, GROWTH = 8, (16, 2048), 8
 CHUNK = 64  # VJPs of the diagnosis at once: memory is bounded, and one compilation serves any number of them
 LARGEST_JACOBIAN = 400  # entries of a value whose Jacobian is written out for its diagonal
 
+# A loop that ends within the first or the second number of turns in float64 may take MORE_TURNS times as many in a
+# narrower dtype.
+TURNS, MORE_TURNS = (100, 10_000), 100
+
 # ---------------------------------------------------------------- the diagnosis
 
 EQUAL = 1e-9  # of the largest entry: two arrays, or two factors, are the same

@@ -49,7 +49,7 @@ def examine(i: int, planted: bool = False, quick: bool = False) -> Outcome:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a package warns of is its own affair
-            report = check(f, *arguments, quick=quick, name=name, **row.settings)
+            report = check(f, *arguments, quick=quick, name=name, progress=False, **row.settings)
     except Exception as error:  # the checker owes a verdict, or a reason why there is none
         text = f"{type(error).__name__}: {error}"
         return Outcome(name, package, "raised", False, seconds=time.perf_counter() - since, text=text)

@@ -134,7 +134,8 @@ def _check_one(item: Found, arguments: argparse.Namespace) -> Checked:
     dtypes = [DTYPES[name] for name in arguments.dtypes if name != "float64"]
     shape: dict[str, Any] = {"in_shape": arguments.in_shape} if isinstance(item.target, Layer) else {}
     try:
-        report = check(item.target, dtypes=dtypes, quick=arguments.quick, seed=arguments.seed, name=item.name, **shape)
+        how = {"quick": arguments.quick, "seed": arguments.seed, "progress": False, **shape}
+        report = check(item.target, dtypes=dtypes, name=item.name, **how)
     except InputError as error:
         return Checked(item.name, CANNOT, None, time.perf_counter() - start, first_line(error))
     except KeyboardInterrupt:

@@ -18,6 +18,7 @@ from ..engine.jaxprs import Hooks, Line, Program, Step, counts, evaluate
 from ..engine.leaves import is_float, is_traced
 from ..judge.reference import vjp
 from ..tolerances import CHUNK
+from ..watch import at
 
 Result = Callable[[int, dict[int, Any]], Any]  # Hooks.result
 
@@ -114,7 +115,10 @@ def mapped_vjps(
 
     def in_chunks(rows: np.ndarray, dys: Sequence[Any], floats: Sequence[Any]) -> np.ndarray:
         padded = np.vstack([rows, np.full((-len(rows) % size, rows.shape[1]), padding)])
-        found = [np.asarray(mapped(padded[at : at + size], dys, floats)) for at in range(0, len(padded), size)]
+        found = []
+        for first in range(0, len(padded), size):
+            at()
+            found.append(np.asarray(mapped(padded[first : first + size], dys, floats)))
         return np.concatenate(found)[: len(rows)]
 
     return in_chunks

@@ -240,12 +240,14 @@ class Hooks(NamedTuple):
     ``result(number, env)``: the value to keep for a result, by its number; ``env`` holds all values so far.
     ``step(step, values, perform)``: the results of a step; ``perform(values)`` runs it as the walker would.
     ``constant(value)``: the value to use for a constant.
+    ``turns``: how many turns a ``while`` loop takes at most; the floats of one that would take more are NaN.
     """
 
     operand: Callable[[Step, int, Any, Any], Any] | None = None
     result: Callable[[int, dict[int, Any]], Any] | None = None
     step: Callable[[Step, list[Any], Callable[[list[Any]], list[Any]]], list[Any]] | None = None
     constant: Callable[[Any], Any] | None = None
+    turns: int | None = None
 
 
 NO_HOOKS = Hooks()
@@ -327,11 +329,23 @@ def _while(step: Step, values: list[Any], hooks: Hooks) -> list[Any]:
     condition, body = step.bodies
     first = step.params["cond_nconsts"]
     second = first + step.params["body_nconsts"]
-    return lax.while_loop(
-        lambda carry: evaluate(condition, [*values[:first], *carry], hooks)[0],
-        lambda carry: evaluate(body, [*values[first:second], *carry], hooks),
-        values[second:],
+
+    def goes_on(carry):
+        return evaluate(condition, [*values[:first], *carry], hooks)[0]
+
+    def turned(carry):
+        return evaluate(body, [*values[first:second], *carry], hooks)
+
+    most = hooks.turns
+    if most is None:
+        return lax.while_loop(goes_on, turned, values[second:])
+    found, _ = lax.while_loop(
+        lambda state: goes_on(state[0]) & (state[1] < most),
+        lambda state: (turned(state[0]), state[1] + 1),
+        (values[second:], jnp.zeros((), int)),
     )
+    cut = goes_on(found)
+    return [jnp.where(cut, jnp.nan, v) if jnp.issubdtype(v.dtype, jnp.floating) else v for v in found]
 
 
 def with_stops_held(f: Callable[..., Any], floats: list[Any]) -> Callable[..., Any] | None:

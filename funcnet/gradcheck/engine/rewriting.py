@@ -48,6 +48,14 @@ def rerun(f: Callable[..., Any], hooks: Hooks) -> Callable[..., Any]:
     return _rerun(f, lambda closed: flattened(closed, CALLS, LOOPS), hooks._replace(step=_in_its_line))
 
 
+def bounded(f: Callable[..., Any], turns: int) -> Callable[..., Any]:
+    """``f`` of arrays in which no ``while`` loop takes more than ``turns`` turns: the floats of one that would are NaN.
+
+    Custom derivatives are inlined. The result raises whatever tracing raises.
+    """
+    return _rerun(f, lambda closed: flattened(closed, None, LOOPS), Hooks(turns=turns))
+
+
 def _in_its_line(step: Step, values: list[Any], perform: Callable[[list[Any]], list[Any]]) -> list[Any]:
     """Performs a step so that its line remains its line when it is traced again."""
     names = source_info_util.current_name_stack()

@@ -4,6 +4,7 @@ In each dtype the same functions run eagerly, under ``jit`` and under ``vmap``. 
 derivation is wrong.
 """
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,8 +17,20 @@ import numpy as np
 
 from .. import tolerances
 from ..engine.compiling import compiled
-from ..engine.inspection import float_dtypes
-from ..engine.leaves import Leaf, Packed, cast, first_line, floats_of, is_float, pack, peak, with_default_integers
+from ..engine.inspection import float_dtypes, primitives
+from ..engine.leaves import (
+    Leaf,
+    Packed,
+    all_finite,
+    cast,
+    first_line,
+    floats_of,
+    is_float,
+    pack,
+    peak,
+    with_default_integers,
+)
+from ..engine.rewriting import bounded
 from ..engine.width import as_users_have_it
 from ..report import Finding
 from ..trial.draws import Draw, draw_cotangent
@@ -50,6 +63,8 @@ class Typed(NamedTuple):
     packed: Packed
     run: Callable[..., dict[str, Any]]
     leaves: list[Leaf]
+    turns: int | None = None
+    """The number of turns after which a ``while`` loop is cut short, and gives NaN; None if none is."""
 
     @property
     def unit(self) -> float:
@@ -71,25 +86,65 @@ def in_dtype(subject: Subject, draw: Draw, dtype: Any) -> Typed:
     return Typed(jnp.dtype(dtype), args, dy, packed, hand(subject, packed.form), subject.leaves(args))
 
 
+def _that_ends(typed: Typed, exact: Subject) -> Typed:
+    """With loops that end: one with a tolerance for float64 may turn for ever in a narrower dtype.
+
+    A loop may take a hundred times the turns that are enough for it in float64. Loops that take very many there are
+    not cut short.
+    """
+    if typed.dtype == jnp.float64:
+        return typed
+    with contextlib.suppress(Exception):  # the run in earnest reports the error
+        if "while" not in primitives(typed.run, typed.packed.arrays):
+            return typed
+        with jax.enable_x64(True):
+            packed = pack(typed.in_float64)
+            enough = (n for n in tolerances.TURNS if all_finite(bounded(hand(exact, packed.form), n)(*packed.arrays)))
+            if turns := next(enough, 0) * tolerances.MORE_TURNS:
+                return typed._replace(run=bounded(typed.run, turns), turns=turns)
+    return typed
+
+
 # ---------------------------------------------------------------- one dtype
 
 
-def judge(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Collection[str] = ()) -> Arithmetic:
+def judge(
+    subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Collection[str] = ()
+) -> Callable[[], Arithmetic]:
     """Compares the cotangents with float64, and jit and vmap with eager, at one draw in one dtype.
 
+    It starts compiling; call the result for the judgement.
     ``exact``: the subject as it is in float64, widened if it casts to less.
     Cotangents named in ``but`` cancel to zero; only rounding error is left in them, so they are skipped.
     If the forward or its autodiff does not run in that dtype, there is nothing to compare, and nobody to blame.
     """
-    with as_users_have_it(draw.args if dtype is None else jax.ShapeDtypeStruct((), dtype)):
-        return _judged(subject, exact, draw, dtype, but)
-
-
-def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Collection[str]) -> Arithmetic:
     named = "its own dtypes" if dtype is None else jnp.dtype(dtype).name
+    width = draw.args if dtype is None else jax.ShapeDtypeStruct((), dtype)
     try:
-        typed = in_dtype(subject, draw, dtype)
-        modes = {"jit": _jitted(typed), "vmap": _mapped(typed)}
+        with as_users_have_it(width):
+            typed = in_dtype(subject, draw, dtype)
+            typed = _that_ends(typed, exact)
+            modes = {"jit": _jitted(typed), "vmap": _mapped(typed)}
+    except Exception as error:
+        doubt = f"it could not be judged in {named}: the forward does not run there: {first_line(error)}"
+        return lambda: Arithmetic(doubts=[doubt])
+
+    def judged() -> Arithmetic:
+        with as_users_have_it(width):
+            return _judged(subject, exact, typed, named, modes, but)
+
+    return judged
+
+
+def _judged(
+    subject: Subject,
+    exact: Subject,
+    typed: Typed,
+    named: str,
+    modes: Mapping[str, Callable[[], Outputs]],
+    but: Collection[str],
+) -> Arithmetic:
+    try:
         try:
             eager = _numpy(typed.run(*typed.packed.arrays))
         except Malformed as malformed:
@@ -100,6 +155,9 @@ def _judged(subject: Subject, exact: Subject, draw: Draw, dtype: Any, but: Colle
             high, dy = typed.in_float64
             (exactly,) = reference.pull(exact.primal, high, [dy])
         refs = {leaf.cotangent: ref for leaf, ref in zip(typed.leaves, exactly, strict=True)}
+        if typed.turns and not all_finite(eager) and all_finite(exactly):
+            text = f"in {named} a loop does not end within {typed.turns:,} turns: it could not be judged there"
+            return Arithmetic(doubts=[text])
         imprecise: list[Finding] = []
         notes: list[str] = []
         if typed.dtype != jnp.float64:

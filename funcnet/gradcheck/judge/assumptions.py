@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..engine.inspection import primitives
 from ..engine.jaxprs import Hooks
 from ..engine.leaves import is_float, peak
 from ..engine.rewriting import rerun
-from ..tolerances import FAR_OFF, GUARD, NEGLIGIBLE, SEED_ASSUMED, VANISHING
+from ..tolerances import FAR_OFF, GUARD, NEGLIGIBLE, SEED_ASSUMED, TURNS, VANISHING
 from ..trial.domains import ASSUMED, Domain
 from ..trial.draws import Draw
 from ..trial.subject import InputError, Subject
 from .form import Malformed
 from .probe import Probe, compiled_sides, probe
+from .reference import of_floats
 
 ANY = Domain("{} is any array", lambda rng, shape: rng.normal(size=shape), lambda array: True)
 
@@ -30,6 +32,8 @@ def assumed(subject: Subject, probes: list[Probe]) -> str | None:
     if probes[0].agrees:  # it is wrong at some sizes alone
         return None
     given = probes[0].draw.domain == "given arrays"
+    if "while" in primitives(*of_floats(subject.primal, probes[0].draw.args)):
+        subject = _rerun(subject, Hooks(turns=TURNS[-1]))  # outside its domain a loop may go on for ever
     sides = [compiled_sides(subject, p.draw.args, p.dys[0]) for p in probes]
     for i, leaf in enumerate(probes[0].leaves):
         for domain in (*((ANY,) if given else ()), *ASSUMED):
@@ -87,8 +91,7 @@ def negligible_guards(subject: Subject, probes: list[Probe]) -> str | None:
             return 0 * value
         return value
 
-    fwd, bwd, primal = (rerun(f, Hooks(constant=without)) for f in (subject.fwd, subject.bwd, subject.primal))
-    bare = subject._replace(fwd=fwd, bwd=bwd, primal=primal)
+    bare = _rerun(subject, Hooks(constant=without, turns=TURNS[-1]))  # without its tolerance no loop would end
     try:
         right = all(probe(bare, p.draw).agrees for p in probes)
     except (Malformed, InputError):
@@ -96,3 +99,8 @@ def negligible_guards(subject: Subject, probes: list[Probe]) -> str | None:
     if not (right and guards):
         return None
     return f"{' and '.join(f'{guard:g}' for guard in dict.fromkeys(guards))} in the forward is negligible"
+
+
+def _rerun(subject: Subject, hooks: Hooks) -> Subject:
+    fwd, bwd, primal = (rerun(f, hooks) for f in (subject.fwd, subject.bwd, subject.primal))
+    return subject._replace(fwd=fwd, bwd=bwd, primal=primal)

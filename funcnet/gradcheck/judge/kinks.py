@@ -12,6 +12,7 @@ from ..report import Finding
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
 from ..trial.variants import FAR, SMOOTH_TOO, UNBOUNDED, VARIANTS, varied
+from ..watch import at
 from . import reference
 from .form import Malformed, run_backward
 from .probe import Probe, allowed_error
@@ -154,6 +155,7 @@ def kink_findings(subject: Subject, draw: Draw, but: frozenset[int]) -> tuple[li
     kinked = bool(used & KINKED)
     notes: list[str] = []
     for kind, make in VARIANTS.items():
+        at()
         if not (kinked or kind in SMOOTH_TOO) or (kind in FAR and draw.domain not in UNBOUNDED):
             continue
         if (made := varied(make, draw, np.random.default_rng([draw.seed, tolerances.SEED_VARIANT]))) is None:

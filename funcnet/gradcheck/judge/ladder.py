@@ -15,6 +15,7 @@ from ..engine.leaves import cast, floats_of, is_float, peak, with_default_intege
 from ..engine.rewriting import undecorated
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import DIFFERENCES, UNDECORATED, Subject
+from ..watch import at
 from .form import run_backward
 from .probe import Probe
 from .reference import of_floats, ridders
@@ -121,6 +122,7 @@ def _along(subject: Subject, args: tuple[Any, ...], dys: list[Any]) -> Callable[
     def along(i: int, steps: np.ndarray) -> np.ndarray:
         here, found = np.asarray(floats[i]), []
         for step in steps:
+            at()
             moved = list(floats)
             moved[i] = jax.device_put((here + step).astype(here.dtype))
             y = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in run(*moved)])

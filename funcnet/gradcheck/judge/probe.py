@@ -19,6 +19,7 @@ from ..report import Element, Finding
 from ..tolerances import ABSOLUTE, EPS, MOVEMENT, NUDGES, RELATIVE, SEED_DY, TINY, VANISHING
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
+from ..watch import at
 from . import reference
 from .form import Malformed, run_backward
 
@@ -66,6 +67,7 @@ class Probe(NamedTuple):
 
 def probe(subject: Subject, draw: Draw, cotangents: int = 2) -> Probe:
     """Runs forward, backward and reference on one draw in float64, with random cotangents. Raises Malformed."""
+    at()
     args = cast(draw.args, jnp.float64)
     leaves = subject.leaves(args)
     y, residuals = subject.fwd(*args)

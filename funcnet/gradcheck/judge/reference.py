@@ -13,6 +13,7 @@ from ..engine.compiling import compiled, traced_once
 from ..engine.jaxprs import NO_REVERSE, with_stops_held
 from ..engine.leaves import first_line, is_float, pack, unpack
 from ..trial.subject import InputError
+from ..watch import at
 
 
 class NoReference(InputError):  # noqa: N818
@@ -106,8 +107,12 @@ Pulled = list[list[list[np.ndarray]]]  # for each point and each cotangent an ar
 
 def eagerly_at(f: Callable[..., Any], dys: list[Any], points: list[list[np.ndarray]]) -> Pulled:
     """The reference at each point."""
-    pullbacks = (vjp(f, *(jax.device_put(leaf) for leaf in point))[1] for point in points)
-    return [[[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys] for pullback in pullbacks]
+    found = []
+    for point in points:
+        at()
+        _, pullback = vjp(f, *(jax.device_put(leaf) for leaf in point))
+        found.append([[np.asarray(leaf) for leaf in pullback(dy)] for dy in dys])
+    return found
 
 
 def compiled_at(f: Callable[..., Any], dys: list[Any], points: list[list[np.ndarray]]) -> Pulled | None:

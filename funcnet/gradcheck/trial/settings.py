@@ -28,6 +28,7 @@ class Settings(NamedTuple):
     are_arrays: bool = False
     """Whether the inputs are arrays, and not to be drawn."""
     draw: Mapping[str, Any] = MappingProxyType({})
+    timeout: float | None = None
 
 
 def settings(
@@ -43,6 +44,7 @@ def settings(
     dtype: Any = None,
     argnums: Any = None,
     draw: Any = None,
+    timeout: Any = None,
 ) -> Settings:
     """The settings in one form. Raises InputError if one is invalid, or does not fit the target."""
     shapes = [isinstance(given, str) for i, given in enumerate(inputs) if i not in subject.static]
@@ -69,7 +71,14 @@ def settings(
         _argnums(subject, argnums),
         bool(inputs) and not drawn,
         _mapping("draw", draw),
+        _seconds(timeout),
     )
+
+
+def _seconds(timeout: Any) -> float | None:
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        raise InputError(f"timeout is a number of seconds above 0; got {timeout!r}")
+    return timeout
 
 
 def _whole(what: str, value: Any, least: int) -> int:
