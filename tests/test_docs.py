@@ -1,4 +1,7 @@
-"""The pages in docs/: their Python runs from top to bottom. And every link of every page leads somewhere."""
+"""The pages in docs/: their Python runs from top to bottom, and prints the text that stands directly below it.
+
+And every link of every page leads somewhere.
+"""
 
 import re
 import runpy
@@ -19,11 +22,14 @@ def examples(page: Path) -> list[str]:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if examples(page) and page.stem not in ELSEWHERE], ids=lambda page: page.stem
 )
-def test_examples_run(page, tmp_path, monkeypatch):
+def test_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("example.py").write_text("\n".join(examples(page)))
     with jax.enable_x64(False), jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         runpy.run_path("example.py")
+    printed = capsys.readouterr().out
+    for text in re.findall(r"^```\n```text\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        assert text in printed
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import numpy as np
 from ..engine.compiling import compiled
 from ..engine.leaves import Leaf, all_finite, cast, close, is_float, pack, peak, unpack
 from ..report import Element, Finding
-from ..tolerances import ABSOLUTE, EPS, MOVEMENT, NUDGES, RELATIVE, SEED_DY, TINY, VANISHING
+from ..tolerances import ABSOLUTE, EPS, MOVEMENT, NUDGES, RELATIVE, SEED_DY, TINY, UNITS, VANISHING
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import Subject
 from ..watch import at
@@ -135,8 +135,8 @@ def worst_elements(p: Probe, i: int, count: int = 3) -> tuple[Element, ...]:
     """The wrong elements of a leaf that are farthest off, for the cotangent at which it is wrong the most."""
     k = int(np.argmax([row[i] for row in p.excess]))
     name, got, ref = p.leaves[i].cotangent, p.gots[k][i], p.refs[k][i]
-    error, found = np.abs(got - ref), []
-    wrong = np.flatnonzero(error > allowed_error([ref])[0])
+    error, found = np.nan_to_num(np.abs(got - ref), nan=np.inf), []
+    wrong = np.flatnonzero(error > np.maximum(allowed_error([ref])[0], UNITS * p.unit * peak(ref)))
     for flat in wrong[np.argsort(-error.ravel()[wrong], kind="stable")][:count]:
         at = tuple(int(n) for n in np.unravel_index(flat, ref.shape))
         found.append(Element(f"{name}[{', '.join(map(str, at))}]" if at else name, float(got[at]), float(ref[at])))
