@@ -13,6 +13,7 @@ from .diagnose.diagnose import diagnose, explain_shapes
 from .diagnose.numbers import by_numbers
 from .diagnose.paths import without_cancelled
 from .engine.inspection import casts_down, primitives
+from .engine.jaxprs import OpaqueError
 from .engine.leaves import all_finite, cast, first_line
 from .engine.width import as_users_have_it, in_float64
 from .judge import arithmetic, kinks, reference
@@ -154,7 +155,11 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     """The walk beside ``jax.vjp`` of the primal. Raises Malformed, and NoReference if there is none."""
     as_given = subject
     if given.narrow or _casts_down(subject, given.draws[0]):
-        subject = subject.widened(given.draws[0].args if given.narrow else cast(given.draws[0].args, jnp.float64))
+        draw, wide = given.draws[0], _widened(subject, given)
+        if wide is None:  # a kernel that takes float64, and computes in float32
+            report = report.but(notes=["judged in float32: a kernel in it cannot be widened"])
+            return _in_its_dtypes(subject, draw._replace(args=cast(draw.args, jnp.float32)), report)
+        subject = wide
         if not given.narrow:
             report = report.but(notes=["it computes in narrower floats than it gets: judged with all in float64"])
     try:
@@ -207,14 +212,16 @@ def _sided_with(subject: Subject, given: Inputs, wrong: Probe, report: Report) -
 
 def _widened(subject: Subject, given: Inputs) -> Subject | None:
     """The subject in float64; None if a step of it runs in its own dtype alone, as a kernel does."""
-    args = given.draws[0].args
+    high = cast(given.draws[0].args, jnp.float64)
+    wide = subject.widened(given.draws[0].args if given.narrow else high)
     try:
-        wide = subject.widened(args)
-        y, residuals = wide.fwd(*cast(args, jnp.float64))
+        y, residuals = wide.fwd(*high)
         wide.bwd(residuals, y)
         return wide
-    except Exception:
+    except OpaqueError:
         return None
+    except Exception:
+        return None if given.narrow else wide  # the probe says so
 
 
 def _explained(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -> list[Finding]:

@@ -114,6 +114,10 @@ NO_LINES = object()
 HOME = str(Path(__file__).parent.parent)  # whoever called the checker has not written the forward
 
 
+class OpaqueError(NotImplementedError):
+    """A function has steps that cannot be looked into, nor rewritten."""
+
+
 class _Flattening:
     def __init__(
         self,
@@ -178,6 +182,8 @@ class _Flattening:
             return eqn.params[self.calls[eqn.primitive.name]] if eqn.primitive.name in self.calls else None
         if eqn.primitive.name in LOOPS:
             return None
+        if eqn.primitive.name == "pallas_call":
+            raise OpaqueError("the steps of a kernel work on references to memory")
         return next((eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params), None)
 
     def line(self, eqn) -> Line:

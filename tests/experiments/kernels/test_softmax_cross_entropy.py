@@ -41,6 +41,13 @@ def test_it_is_right_at_other_sizes(n, v):
     assert checked(kernels.softmax_cross_entropy, jnp.float32, n=n, v=v)
 
 
+def test_it_is_judged_in_float32_if_nobody_says_in_what():
+    logits, labels = arguments(jnp.float32)
+    report = gradcheck.check(kernels.softmax_cross_entropy, logits, labels, reference=plain)
+    assert report, report
+    assert 1e-7 < report.sight < 1e-5
+
+
 def with_backward(backward):
     f = jax.custom_vjp(lambda logits, labels: kernels.forward(logits, labels)[0])
     f.defvjp(kernels.forward, backward)
