@@ -28,7 +28,7 @@ from .judge.rows import too_large, wrong_at_many_rows
 from .report import Finding, Report
 from .trial.draws import Draw, Inputs, draw_cotangent, inputs_for, survives
 from .trial.settings import Settings, settings
-from .trial.subject import DIFFERENCES, InputError, Subject, as_subject, held, hold
+from .trial.subject import DIFFERENCES, UNDECORATED, InputError, Subject, as_subject, held, hold
 from .watch import OutOfTime, at, watched
 
 VAGUE = {"unexplained", "missing-factor"}  # it may be no mistake but an assumption of the author's
@@ -171,9 +171,14 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     report = dataclasses.replace(report, worst=worst_errors(probes), elements=elements)
     at("reference", *_stages(dtypes), known=report)
     reasons, notes = doubts(subject, probes, subject is not as_given)
-    loops = "while" in primitives(*reference.of_floats(subject.primal, probes[0].draw.args))
-    if wrong and (reasons or loops) and (seen := _sided_with(subject, given, wrong, report.but(notes=reasons))):
-        return seen
+    # a rule that is taken out may have been the derivative of a limit, which autodiff of the iteration is not
+    limit = subject.reference == UNDECORATED and "while" in primitives(
+        *reference.of_floats(subject.primal, probes[0].draw.args)
+    )
+    if wrong and (reasons or limit):
+        seen = _sided_with(subject, given, 0.0 if limit else _error(wrong), report.but(notes=reasons))
+        if seen is not None:
+            return seen
     report = report.but(notes=[*reasons, *notes])
     if reasons:
         return report.but("inconclusive")
@@ -197,14 +202,18 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     return _beyond_the_derivation(subject, as_given, given, probes, dtypes, report)
 
 
-def _sided_with(subject: Subject, given: Inputs, wrong: Probe, report: Report) -> Report | None:
+def _error(p: Probe) -> float:
+    """The largest error of a probe, as a share of the largest entry of its leaf."""
+    return max(map(max, p.excess)) * tolerances.RELATIVE
+
+
+def _sided_with(subject: Subject, given: Inputs, error: float, report: Report) -> Report | None:
     """The verdict correct if differences side with the backward against autodiff; else None.
 
-    Autodiff of an iteration is not the derivative of its limit, and a rule that the forward calls may be wrong. The
-    differences must see that autodiff errs.
+    They must see an ``error`` of that size, as a share of the largest entry: autodiff errs then, and not the backward.
     """
     seen = _by_differences(subject, given._replace(narrow=False), report)
-    if not seen or not max(map(max, wrong.excess)) * tolerances.RELATIVE > seen.sight:
+    if not seen or 0 < error <= seen.sight:
         return None
     text = "autodiff of the forward disagrees with the backward, and differences side with the backward"
     return dataclasses.replace(seen, elements=(), notes=(*seen.notes, text))
