@@ -20,7 +20,7 @@ FLOORS = {
     "training": "calibration step epochs fit",
     "models": "mlp cnn gpt registry saved sampling",
     "gradcheck": "tolerances watch engine mistakes report trial judge diagnose check command",
-    "gradcheck/engine": "leaves width jaxprs inspection rewriting compiling",
+    "gradcheck/engine": "leaves width jaxprs inspection compiling rewriting",
     "gradcheck/trial": "subject domains settings specs draws variants",
     "gradcheck/judge": "form reference probe ladder narrow assumptions laws kinks doubts arithmetic rows",
     "gradcheck/diagnose": "evidence numbers graph slips patterns paths fits attribution diagnose",

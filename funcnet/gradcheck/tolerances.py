@@ -18,7 +18,7 @@ RELATIVE, ABSOLUTE, MOVEMENT = 1e-10, 1e-12, 4
 NUDGES = 8  # inputs moved by a rounding unit: one may leave some element where it is, by luck
 VANISHING = 1e-10  # of dy: a leaf below may cancel to zero; the size of the parts that cancel then decides
 PARITY = 64  # rounding units of the largest entry: two ways of computing one function may differ by so much
-FAR_OFF = 1e-3  # of the largest entry: no rounding explains so much, and compiled code may say it
+FAR_OFF = 1e-7  # of the largest entry: no rounding explains so much, and compiled code may say it
 LINEAR = 1e-9  # of the largest entry: the two sides of a law of the cotangent may differ by so much
 HUGE, HUGE_ERROR = 1e6, 1e-3  # a factor on dy, and the error that is allowed there, as bwd may overflow
 

@@ -11,7 +11,8 @@ import numpy as np
 from jax.extend import core
 
 from ..tolerances import COMPILED
-from .jaxprs import LOOPS, Traced, equations, flattened
+from .jaxprs import LOOPS, Traced, equations, evaluate, flattened
+from .leaves import is_traced, pack, unpack
 
 HASTE = {"cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}}  # by platform
 _COMPILERS = ThreadPoolExecutor(2, "gradcheck-compiler")  # XLA compiles without Python's lock
@@ -102,3 +103,35 @@ def traced_once(f: Callable[..., Any], args: list[Any]) -> Callable[..., Any]:
     structure = jax.tree.structure(shape)
     make = lambda: flattened(closed, {}, ())  # noqa: E731
     return Traced(_kept(closed, "step by step", make) if keep else make(), closed, structure)
+
+
+def with_loops_kept(f: Callable[..., Any]) -> Callable[..., Any]:
+    """``f`` run step by step, with its loops and branches compiled once.
+
+    JAX would compile a loop at every call, as its body is a new function each time. ``f`` is traced at every call, for
+    the reason that ``compiled`` gives. It runs as it is if it has no loop, is being traced or differentiated, or cannot
+    be traced.
+    """
+    plain: list[Any] = []
+
+    def run(*args: Any) -> Any:
+        packed, form = pack(args), []
+        if plain or any(map(is_traced, packed.arrays)):
+            return f(*args)
+
+        def arrays_only(*arrays: Any) -> tuple[Any, ...]:
+            result = pack(f(*unpack(packed.form, arrays)))
+            form.append(result.form)
+            return result.arrays
+
+        try:
+            closed = jax.make_jaxpr(arrays_only)(*packed.arrays)
+        except Exception:  # it looks at values, or the run in earnest reports the error
+            return f(*args)
+        if not {eqn.primitive.name for eqn in equations(closed.jaxpr)} & LOOPS.keys():
+            plain.append(f)
+            return f(*args)
+        program = _kept(closed, "step by step, as it is", lambda: flattened(closed, {}, ()))
+        return unpack(form[-1], tuple(evaluate(program, packed.arrays)))
+
+    return run

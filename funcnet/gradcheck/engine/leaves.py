@@ -40,8 +40,13 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 def with_default_integers(tree: Any) -> Any:
     """``tree`` with its integers in JAX's default width, which follows x64."""
-    wide = (np.int64, np.int32)
-    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a), int) if getattr(a, "dtype", None) in wide else a, tree)
+
+    def fitted(a: Any) -> Any:
+        if getattr(a, "dtype", None) not in (np.int64, np.int32):
+            return a
+        return jnp.asarray(a if is_traced(a) else np.asarray(a), int)  # without NumPy, JAX would compile it
+
+    return jax.tree.map(fitted, tree)
 
 
 def floats_of(tree: Any) -> list[Any]:

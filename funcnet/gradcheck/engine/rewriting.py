@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax._src import source_info_util  # there is no public way to say which line an equation comes from
 
+from .compiling import with_loops_kept
 from .jaxprs import CALLS, CUSTOM, LOOPS, Hooks, Program, Step, equations, evaluate, flattened, is_library
 from .leaves import is_float, pack, unpack, with_default_integers
 from .width import as_users_have_it
@@ -40,7 +41,7 @@ def _rerun(f: Callable[..., Any], flatten: Callable[[Any], Program], hooks: Hook
         given = [_float64(a) for a in given] if hooks is IN_FLOAT64 else given
         return unpack(form[-1], tuple(evaluate(flatten(closed), given, hooks)))
 
-    return run
+    return with_loops_kept(run)
 
 
 def rerun(f: Callable[..., Any], hooks: Hooks) -> Callable[..., Any]:

@@ -99,8 +99,9 @@ def _that_ends(typed: Typed, exact: Subject) -> Typed:
             return typed
         with jax.enable_x64(True):
             packed = pack(typed.in_float64)
-            enough = (n for n in tolerances.TURNS if all_finite(bounded(hand(exact, packed.form), n)(*packed.arrays)))
-            if turns := next(enough, 0) * tolerances.MORE_TURNS:
+            high = hand(exact, packed.form)
+            runs = ((n, compiled(bounded(high, n), packed.arrays, hasty=True)) for n in tolerances.TURNS)
+            if turns := next((n for n, run in runs if all_finite(run(*packed.arrays))), 0) * tolerances.MORE_TURNS:
                 return typed._replace(run=bounded(typed.run, turns), turns=turns)
     return typed
 

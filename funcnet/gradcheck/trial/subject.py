@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal
 
 from ...types import Layer
+from ..engine.compiling import with_loops_kept
 from ..engine.leaves import Leaf, cast, floats_of, is_complex, is_float, is_inexact, pack, unpack
 from ..engine.rewriting import widened
 from ..engine.width import as_users_have_it
@@ -240,6 +241,11 @@ def _parameters(f: Callable[..., Any], count: int) -> tuple[tuple[str, ...], int
 
 def as_subject(target: Any, name: str | None = None, count: int = 0) -> Subject:
     """Any target of ``check`` in one form, for ``count`` inputs. Raises InputError if it is none."""
+    subject = _in_one_form(target, name, count)
+    return subject._replace(fwd=with_loops_kept(subject.fwd), bwd=with_loops_kept(subject.bwd))
+
+
+def _in_one_form(target: Any, name: str | None, count: int) -> Subject:
     if isinstance(target, Layer):
         return from_layer(target, name)
     if isinstance(target, tuple) and len(target) == 2 and all(callable(part) for part in target):
