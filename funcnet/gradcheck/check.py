@@ -1,6 +1,7 @@
 """``check``: from inputs to verdict."""
 
 import dataclasses
+import linecache
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -76,6 +77,7 @@ def check(
     findings, never exceptions.
     """
     __tracebackhide__ = True
+    linecache.checkcache()  # a file may have been edited since its lines were read
     try:
         subject = as_subject(target, name, len(inputs)).beside(reference, surrogate)
         asked = settings(

@@ -1,10 +1,13 @@
 """The walker of jaxprs, and what its hooks are told."""
 
+import runpy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from funcnet.gradcheck import check
 from funcnet.gradcheck.engine.compiling import haste, traced_once
 from funcnet.gradcheck.engine.jaxprs import LOOPS, Hooks, evaluate, flattened, program_of
 
@@ -72,3 +75,15 @@ def test_options_for_speed_are_those_of_the_platform_that_runs(monkeypatch):
     assert haste()
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert haste() is None
+
+
+def test_a_file_that_was_edited_is_read_anew(tmp_path, monkeypatch):
+    """As in a notebook or a session of Python, where one process runs a file again and again."""
+    monkeypatch.chdir(tmp_path)
+    for lost in ("x * x * x", "jnp.sin(x)"):
+        (tmp_path / "rule.py").write_text(
+            f"import jax.numpy as jnp\ndef f_fwd(x):\n    return {lost} + x, x\ndef f_bwd(x, dy):\n    return (dy,)\n"
+        )
+        names = runpy.run_path("rule.py")
+        (finding,) = check((names["f_fwd"], names["f_bwd"]), X).findings
+        assert finding.source == f"return {lost} + x, x"
