@@ -6,7 +6,6 @@ Both packages come with the extra ``checkpoint``; without it these functions say
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import logging
 import os
@@ -79,13 +78,13 @@ def checkpoints(
         manager = ocp.CheckpointManager(directory / "states", options=options)
     except (ValueError, TypeError, KeyError, AttributeError) as error:  # orbax reads what it wrote beside the states
         raise CheckpointError(f"{directory}: its checkpoints are damaged: {_said(error)}") from error
-    with _closing(manager, directory):
+    with _without_callbacks(), _closing(manager, directory):
 
         def save(step: int, tree: Any, notes: Any = None, metric: float | None = None) -> None:
             notes = json.loads(json.dumps(notes))  # written in the background, while the caller's may change
             beside = {"notes": notes, DIGEST: _digest_of(tree, notes)}
             items = ocp.args.Composite(tree=ocp.args.StandardSave(tree), notes=ocp.args.JsonSave(beside))
-            with _writing(directory), _without_callbacks():
+            with _writing(directory):
                 manager.save(step, args=items, metrics=None if metric is None else {"metric": metric})
 
         def restore(like: Any) -> tuple[Any, Any] | None:
@@ -94,8 +93,7 @@ def checkpoints(
                 return None
             items = ocp.args.Composite(tree=ocp.args.StandardRestore(like), notes=ocp.args.JsonRestore())
             try:
-                with _without_callbacks():
-                    found = manager.restore(step, args=items)
+                found = manager.restore(step, args=items)
                 beside = dict(found.notes)
                 digests = {beside.pop(DIGEST), _digest_of(found.tree, *beside.values())} - {None}
             except Exception as error:  # whatever orbax and tensorstore make of damaged files
@@ -117,7 +115,7 @@ def _closing(manager: Any, directory: Path) -> Iterator[None]:
         with contextlib.suppress(Exception):
             manager.close()
         raise
-    with _writing(directory), _without_callbacks():
+    with _writing(directory):
         manager.close()
 
 
@@ -141,17 +139,21 @@ def _said(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _without_callbacks() -> Iterator[None]:
-    """Holds back what tensorstore's threads print about files that were pending when another one failed."""
+    """Says nothing of files that tensorstore's threads still wrote when another one failed: the failure is raised."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
     try:
-        with contextlib.redirect_stderr(io.StringIO()) as held:
-            try:
-                yield
-            except BaseException:
-                time.sleep(0.2)
-                raise
+        yield
+    except BaseException:
+        time.sleep(0.2)  # until the others have ended
+        raise
     finally:
-        if "Event loop is closed" not in held.getvalue():
-            sys.stderr.write(held.getvalue())
+        sys.unraisablehook = before
 
 
 def saving(directory: PathLike | None, config: Mapping[str, Any]) -> contextlib.AbstractContextManager[Checkpoints]:
@@ -189,6 +191,8 @@ def _digest_of(tree: Any, notes: Any) -> str | None:
 
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Writes a file so that it is there as a whole or stays as it was, whatever happens on the way."""
+    if path.exists() and not path.is_file():  # a device, say, which the new file would replace
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with funcnet_interrupts.left_over(partial):
         try:

@@ -3,6 +3,8 @@
 import builtins
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import jax
@@ -162,6 +164,36 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
         write_whole(path, "second")
     assert path.read_text() == "first"
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_device_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(OSError, match="is no regular file"):
+            write_whole(path, "text")
+
+
+FULL = """
+import resource, sys, time
+import jax
+from funcnet.checkpoint import CheckpointError, checkpoints
+tree = [jax.random.normal(jax.random.key(i), (300, 300)) for i in range(12)]
+try:
+    with checkpoints("run") as saved:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        for step in range(3):
+            saved.save(step, tree)
+            time.sleep(0.3)
+except CheckpointError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_file_that_cannot_grow_in_the_background_is_one_line(tmp_path):
+    """Threads of tensorstore write; when one fails, the others find that nobody waits for them."""
+    run = subprocess.run([sys.executable, "-c", FULL], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr == f"{tmp_path / 'run'}: a checkpoint cannot be written: File too large\n"
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ def load_model(directory: PathLike, network: str | None = None) -> Model:
             raise ModelError(
                 f"its network is the user's own, {spec.model!r:.200}; say where it is: --network FILE.py:NAME"
             )
-        net = build(network or spec.model, spec.settings)
+        net = build(spec.model if network is None else network, spec.settings)
         like = _require_fit(spec, net)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
