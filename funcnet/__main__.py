@@ -1,8 +1,11 @@
 """The command ``funcnet``, also ``python -m funcnet``: its subcommands, each an entry in ``COMMANDS``."""
 
 import argparse
+import platform
 import sys
 from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
 
 from .command import export, info, predict, sample
 from .gradcheck.command import cli
@@ -16,9 +19,19 @@ class Parser(Parsing, argparse.ArgumentParser):
     """Of ``funcnet`` and of its subcommands."""
 
 
+class Version(argparse.Action):
+    """Prints the versions that a report of a fault needs."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        versions = [f"{name} {metadata.version(name)}" for name in ("funcnet", "jax", "jaxlib", "numpy")]
+        print(", ".join([*versions, f"Python {platform.python_version()}"]))
+        parser.exit()
+
+
 def command_line() -> Parser:
     """The parser of all subcommands."""
     parser = Parser(prog="funcnet", description="Neural networks as pure functions, every backward derived by hand.")
+    parser.add_argument("--version", action=Version, nargs=0, help="print the versions of funcnet, jax and numpy")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in COMMANDS:
         add(subparsers)

@@ -1,49 +1,30 @@
-"""The command ``funcnet check``: finds the hand-written backwards of a file or a module, and checks each."""
+"""The command ``funcnet check``: every hand-written backward of files, folders and modules, checked."""
 
 import argparse
+import contextlib
 import json
-import math
+import os
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import jax
-import jax.numpy as jnp
+from typing import Any
 
 from ...progress import step_progress
-from ...types import Layer
-from ..check import check
-from ..engine.leaves import first_line
-from ..report import STYLES, Report
-from ..trial.subject import InputError
-from .discovery import Found, TargetError, find, find_named, opened
+from ...streams import one_line
+from .processes import Limits, isolated
+from .shown import Result, document, junit, show
+from .worker import DTYPES, LEFT_OUT, NOTHING, Asked, Checked, Listed, Refused
 
-DTYPES = {"float64": jnp.float64, "float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
-RECURSION = sys.getrecursionlimit()
-CANNOT, LEFT_OUT = "cannot be checked", "left out"
+LONGEST = 1000  # characters of a target that may be a path
+
+SKIPPED = ("__pycache__", "node_modules", "site-packages")  # of a folder, beside hidden ones
 
 DESCRIPTION = """\
-Checks every hand-written backward in a file or a module against automatic differentiation of its forward:
+Checks every hand-written backward in files, folders or modules against automatic differentiation of its forward:
 Rules, jax.custom_vjp functions, pairs X_fwd and X_bwd, Layers (with --in-shape), and factories annotated
-"-> Rule" that can be called without arguments. Inputs are drawn from the forward's jaxtyping annotations.
-Exit status: 0 all correct; 1 any wrong, imprecise or inconclusive; 2 bad input."""
-
-
-class Checked(NamedTuple):
-    """The outcome for one thing that was found: its report, or the reason why there is none."""
-
-    name: str
-    verdict: str
-    report: Report | None = None
-    seconds: float = 0.0
-    reason: str = ""
-
-
-# ---------------------------------------------------------------- the command line
+"-> Rule" that can be called without arguments. Inputs are drawn from the forward's jaxtyping annotations, or from
+--shapes, or are what a function named by --inputs returns. Each target has a process of its own.
+Exit status: 0 all correct; 1 any wrong, imprecise or inconclusive, or found and not checked; 2 bad input."""
 
 
 def add_check(subparsers: Any) -> None:
@@ -53,17 +34,22 @@ def add_check(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     command.set_defaults(run=run)
-    command.add_argument("target", metavar="TARGET", help="FILE.py, FILE.py:NAME, MODULE or MODULE:NAME")
-    command.add_argument("--json", action="store_true", help="one JSON document on standard output, nothing else")
-    command.add_argument(
-        "--dtypes", type=_dtypes, metavar="A,B", help=f"of {', '.join(DTYPES)}; the derivation itself is always judged "
-        "in float64, then the arithmetic in these (default: all)",
-    )  # fmt: skip
-    command.add_argument("--seed", type=_natural, default=0, metavar="N", help="of the inputs (default: 0)")
-    command.add_argument(
-        "--quick", action="store_true", help="one set of sizes; float64 and float32, unless --dtypes says more"
-    )
-    command.add_argument("--in-shape", type=_shape, metavar="8,8", help="the input of Layers, without the batch axis")
+    add = command.add_argument
+    add("targets", metavar="TARGET", nargs="+", help="FILE.py, FILE.py:NAME, FOLDER, MODULE or MODULE:NAME")
+    add("--shapes", nargs="+", metavar="SHAPE", help='of the arguments that are not annotated, in order: "N D" "D M" M')
+    add("--inputs", metavar="FILE.py:NAME", help="a function that returns the arguments, by name or in order")
+    add("--in-shape", type=_shape, metavar="8,8", help="the input of Layers, without the batch axis")
+    add("--dtypes", type=_dtypes, metavar="A,B", help=f"of {', '.join(DTYPES)}; the derivation itself is always judged "
+        "in float64, then the arithmetic in these (default: all)")  # fmt: skip
+    add("--quick", action="store_true", help="one set of sizes; float64 and float32, unless --dtypes says more")
+    add("--seed", type=_natural, default=0, metavar="N", help="of the inputs (default: 0)")
+    add("--timeout", type=_positive, default=120.0, metavar="S", help="seconds for each check, and for the import of "
+        "a target (default: 120)")  # fmt: skip
+    add("--memory", type=_positive, default=_half_of_memory(), metavar="GIB", help="of a target's process (default: "
+        "half of the machine's)")  # fmt: skip
+    add("--allow-unchecked", action="store_true", help="what was found and could not be checked does not fail the run")
+    add("--json", action="store_true", help="one JSON document on standard output, nothing else")
+    add("--junit", metavar="FILE", help="a JUnit file too, for continuous integration")
 
 
 def _dtypes(text: str) -> list[str]:
@@ -80,140 +66,109 @@ def _natural(text: str, least: int = 0) -> int:
     return int(text)
 
 
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e9:
+        raise argparse.ArgumentTypeError(f"expected a number above 0; got {text!r}")
+    return number
+
+
 def _shape(text: str) -> tuple[int, ...]:
     return tuple(_natural(part, 1) for part in text.split(","))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Checks, prints the result, and returns the exit status; one line on standard error if the input is bad."""
+def _half_of_memory() -> float:
     try:
-        with redirect_stdout(sys.stderr):  # what the checked code prints does not mix with the result
-            results = _check_all(arguments)
-    except TargetError as error:
-        print(f"funcnet check: {error}", file=sys.stderr)
-        return 2
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**31
+    except (AttributeError, ValueError, OSError):
+        return 16.0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Checks, prints the result, and returns the exit status; one line on standard error for each bad target."""
+    dtypes = arguments.dtypes or list(DTYPES)[: 2 if arguments.quick else None]
+    shapes = None if arguments.shapes is None else tuple(arguments.shapes)
+    asked = Asked(
+        tuple(dtypes), arguments.seed, arguments.quick, arguments.in_shape, shapes, arguments.inputs, arguments.timeout
+    )
+    try:
+        results, refused = _all_checked(arguments.targets, asked, arguments.memory)
     except KeyboardInterrupt:
         return 130
-    status = int(any(result.report is not None and result.verdict != "correct" for result in results))
-    if arguments.json:
-        print(json.dumps(_document(arguments, results, status), indent=2))
-    else:
-        _show(results)
+    for reason in refused:
+        print(f"funcnet check: {one_line(reason)}", file=sys.stderr)
+    status = _status(results, refused, arguments.allow_unchecked)
+    if arguments.junit is not None:
+        try:
+            Path(arguments.junit).write_bytes(junit(results, refused, arguments.allow_unchecked))
+        except (OSError, ValueError) as error:
+            said = getattr(error, "strerror", None) or error
+            print(f"funcnet check: {one_line(f'--junit {arguments.junit}: {said}')}", file=sys.stderr)
+            status = 2
+    if results and arguments.json:
+        print(json.dumps(document(arguments.targets, asked, results, refused, status), indent=2))
+    elif results:
+        show(results)
     return status
 
 
-# ---------------------------------------------------------------- the checks
+def _status(results: Sequence[Result], refused: Sequence[str], allow_unchecked: bool) -> int:
+    reports = [checked.report for _, checked in results]
+    if refused or not reports:
+        return 2
+    if not any(reports) or not all(report for report in reports if report is not None):
+        return 1
+    return int(None in reports and not allow_unchecked)
 
 
-def _check_all(arguments: argparse.Namespace) -> list[Checked]:
-    arguments.dtypes = arguments.dtypes or list(DTYPES)[: 2 if arguments.quick else None]
-    shape, results = arguments.in_shape, []
-    with opened(arguments.target) as (module, name):
-        found = [find_named(module, name, shape)] if name else find(module, shape)
-        if not found:
-            kinds = "no Rule, custom_vjp function, pair X_fwd, X_bwd, Layer or factory -> Rule"
-            raise TargetError(f"{arguments.target} has nothing of its own to check: {kinds}")
-        with step_progress("check", sum(not item.left_out for item in found)) as report:
-            for item in found:
-                result = _check_one(item, arguments)
-                if name and result.report is None:
-                    raise TargetError(f"{name} {CANNOT}: {result.reason}")
-                if result.verdict != LEFT_OUT:
-                    report(f"{item.name}: {result.verdict}, {result.seconds:.1f} s")
-                results.append(result)
-    if all(result.report is None for result in results):
-        reasons = "; ".join(f"{r.name} {r.verdict}: {r.reason}" for r in results)
-        raise TargetError(f"nothing in {arguments.target} could be checked: {reasons}")
-    return results
+def _all_checked(targets: Sequence[str], asked: Asked, memory: float) -> tuple[list[Result], list[str]]:
+    """The results of all targets, and the reasons why some were refused."""
+    results: list[Result] = []
+    refused: list[str] = []
+    spread = _spread(targets)
+    for target, folder in spread:
+        checked, why = _checked(target, asked, memory)
+        results += (Result(target, item) for item in checked)
+        refused += (event.reason for event in why if not (folder and event.is_empty))
+    if not results and not refused:
+        refused = [f"{' '.join(targets)} {NOTHING}"]
+    return results, refused
 
 
-def _check_one(item: Found, arguments: argparse.Namespace) -> Checked:
-    if item.left_out:
-        return Checked(item.name, LEFT_OUT, reason=item.left_out)
-    start = time.perf_counter()
-    dtypes = [DTYPES[name] for name in arguments.dtypes if name != "float64"]
-    shape: dict[str, Any] = {"in_shape": arguments.in_shape} if isinstance(item.target, Layer) else {}
-    try:
-        how = {"quick": arguments.quick, "seed": arguments.seed, "progress": False, **shape}
-        report = check(item.target, dtypes=dtypes, name=item.name, **how)
-    except InputError as error:
-        return Checked(item.name, CANNOT, None, time.perf_counter() - start, first_line(error))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # the other rules are still checked, and this one counts as inconclusive
-        note = f"the checker itself failed: {type(error).__name__}: {first_line(error)}"
-        report = Report(item.name, "inconclusive", (), {}, (), (note,))
-    # a structure that holds itself: jaxlib does not give back the depth that it recursed to
-    sys.setrecursionlimit(sys.getrecursionlimit() + RECURSION)
-    return Checked(item.name, report.verdict, report, time.perf_counter() - start)
+def _spread(targets: Sequence[str]) -> list[tuple[str, str]]:
+    """Each target once, with the folder that it was found in, or "": a folder is all the Python files below it."""
+    once: dict[str, str] = {}
+    for target in targets:
+        folder = Path(target)
+        is_module = os.sep not in target and (folder / "__init__.py").exists()
+        if len(target) > LONGEST or is_module or not folder.is_dir():
+            once[target] = ""
+            continue
+        files = [path for path in sorted(folder.rglob("*.py")) if not _is_skipped(path.relative_to(folder))]
+        once.update({str(path): target for path in files} or {target: ""})
+    return list(once.items())
 
 
-# ---------------------------------------------------------------- the result
+def _is_skipped(path: Path) -> bool:
+    return any(part.startswith(".") or part in SKIPPED for part in path.parts)
 
 
-def _document(arguments: argparse.Namespace, results: Iterable[Checked], status: int) -> dict[str, Any]:
-    return {
-        "target": arguments.target,
-        "exit_status": status,
-        "seed": arguments.seed,
-        "dtypes": arguments.dtypes,
-        "jax": jax.__version__,
-        "rules": [_plain({**r.report.to_dict(), "seconds": r.seconds}) for r in results if r.report is not None],
-        "left_out": [{"name": r.name, "reason": f"{r.verdict}: {r.reason}"} for r in results if r.report is None],
-    }
-
-
-def _plain(value: Any) -> Any:
-    """``value`` as JSON can hold it: infinity and NaN become null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    return float(value) if math.isfinite(value) else None
-
-
-def _show(results: Sequence[Checked]) -> None:
-    """The table, then the reports that are not correct, then everything that was left out."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
-    dtypes = list(dict.fromkeys(dtype for r in results if r.report is not None for dtype in r.report.ulps))
-    caption = "errors in units in the last place, against float64: eager/jit/vmap, or one figure where they agree"
-    table = Table("name", "verdict", *dtypes, "seconds", "mistake", box=None, caption=caption if dtypes else None)
-    for column in table.columns[2:-1]:
-        column.justify = "right"
-    for result in results:
-        if result.verdict != LEFT_OUT:
-            verdict = Text(result.verdict, STYLES.get(result.verdict, "dim"))
-            table.add_row(result.name, verdict, *(_ulps(result, dtype) for dtype in dtypes), *_figures(result))
-    console.print(table)
-    for result in results:
-        if result.report is not None and result.verdict != "correct":
-            console.print()
-            console.print(result.report, soft_wrap=True)
-    lines = [f"{r.verdict}: {r.name}: {r.reason}" for r in results if r.report is None]
-    counts = Counter(result.verdict for result in results if result.report is not None)
-    lines.append(", ".join(f"{counts[verdict]} {verdict}" for verdict in STYLES if counts[verdict]))
-    console.print("", *lines, sep="\n", soft_wrap=True)
-
-
-def _ulps(result: Checked, dtype: str) -> str:
-    """The largest errors of eager, jit and vmap in one dtype."""
-    figures = [f"{ulps:.2g}" for ulps in ({} if result.report is None else result.report.ulps.get(dtype, {})).values()]
-    return "/".join(figures) if len(set(figures)) > 1 else "".join(figures[:1])
-
-
-def _figures(result: Checked) -> tuple[str, str]:
-    """Seconds, and the first mistake with its line."""
-    if result.report is None:
-        return "", ""
-    findings, mistake = result.report.findings, ""
-    if findings:
-        first = findings[0]
-        line = f" {Path(first.file).name}:{first.line}" if first.file else ""
-        mistake = first.mistake + line + (f" (+{len(findings) - 1})" if len(findings) > 1 else "")
-    return f"{result.seconds:.1f}", mistake
+def _checked(target: str, asked: Asked, memory: float) -> tuple[list[Checked], list[Refused]]:
+    """What was found in one target, and why it was refused, if it was."""
+    results: list[Checked] = []
+    refused: list[Refused] = []
+    with contextlib.ExitStack() as stack:
+        report: Callable[[str], None] = lambda text: None  # noqa: E731
+        for event in isolated(target, asked, Limits(asked.timeout, memory * 2**30)):
+            if isinstance(event, Listed):
+                report = stack.enter_context(step_progress("check", len(event.names)))
+            elif isinstance(event, Refused):
+                refused.append(event)
+            else:
+                results.append(event)
+                if event.verdict != LEFT_OUT:
+                    report(f"{event.name}: {event.verdict}, {event.seconds:.1f} s")
+    return results, refused

@@ -8,7 +8,7 @@ import symtable
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ def opened(target: str) -> Iterator[tuple[ModuleType, str | None]]:
     if not (colon and name.isidentifier()):
         where, name = target, ""
     path = Path(where)
-    is_file = path.suffix == ".py" or len(path.parts) > 1 or where.startswith(".")
+    is_file = path.suffix == ".py" or len(path.parts) > 1 or where.startswith(".") or _stands_here(path)
     folder, dotted = _placed(path) if is_file else (Path.cwd(), where)
     before = list(sys.path), sys.dont_write_bytecode, sys.modules.get(dotted)
     sys.path.insert(0, str(folder))
@@ -53,9 +53,9 @@ def opened(target: str) -> Iterator[tuple[ModuleType, str | None]]:
     try:
         try:
             module = _executed(dotted, path) if is_file else _imported(dotted)
-        except (TargetError, KeyboardInterrupt):
+        except TargetError:
             raise
-        except BaseException as error:
+        except BaseException as error:  # KeyboardInterrupt too: Ctrl-C does not reach a target's process
             raise TargetError(f"{where} cannot be imported: {_blame(error, folder)}") from error
         yield module, name or None
     finally:
@@ -64,6 +64,13 @@ def opened(target: str) -> Iterator[tuple[ModuleType, str | None]]:
             sys.modules.pop(dotted, None)
         elif is_file and previous is not None:
             sys.modules[dotted] = previous
+
+
+def _stands_here(path: Path) -> bool:
+    """Whether it is a file or a folder, and no package; a name may be too long for one."""
+    with suppress(OSError, ValueError):
+        return path.is_file() or (path.is_dir() and not (path / "__init__.py").exists())
+    return False
 
 
 def _placed(path: Path) -> tuple[Path, str]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -180,12 +181,12 @@ def test_a_file_leaves_nothing_behind(write, tmp_path):
 
 def test_all_correct_is_0(write, capsys):
     write(HEAD + RIGHT + BARE + "print('a word of its own')\n")
-    assert run("rules.py", "--quick") == 0
+    assert run("rules.py", "--quick", "--allow-unchecked") == 0
     out, err = capsys.readouterr()
     assert re.search(r"twice +correct +0 ", out)
     assert re.search(r"bare +cannot be checked", out)
     assert "cannot be checked: bare: bare's argument x has no array annotation" in out
-    assert out.endswith("\n1 correct\n")
+    assert out.endswith("\n1 correct, 1 not checked\n")
     assert "a word of its own" not in out
     assert "check 1/2  twice: correct" in err
     assert "\x1b" not in out + err
@@ -221,39 +222,10 @@ def test_json_is_the_reports_and_nothing_else(write, capsys):
             gradcheck.check(module.thrice, seed=3, name="thrice", quick=True).to_dict(),
         ]
     assert (document["exit_status"], document["seed"], document["dtypes"]) == (1, 3, ["float64", "float32"])
-    assert all(rule.pop("seconds") > 0 for rule in document["rules"])
+    assert all(rule.pop("seconds") > 0 and rule.pop("target") == "rules.py" for rule in document["rules"])
     assert document["rules"] == json.loads(json.dumps(reports))
-    (left_out,) = document["left_out"]
-    assert left_out["name"] == "bare"
-
-
-def test_json_has_no_infinity_and_a_checker_that_fails_is_no_pass(write, capsys, monkeypatch):
-    write(HEAD + RIGHT + WRONG)
-
-    def check(target, *, name, **settings):
-        if name == "twice":
-            raise ZeroDivisionError("of the checker's own")
-        return gradcheck.Report(name, "correct", (), {"x": float("inf"), "y": float("nan"), "z": 0.5}, ())
-
-    monkeypatch.setattr(cli, "check", check)
-    assert run("rules.py", "--json") == 1
-    broken, good = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["rules"]
-    assert good["worst"] == {"x": None, "y": None, "z": 0.5}
-    assert broken["verdict"] == "inconclusive"
-    assert broken["notes"] == ["the checker itself failed: ZeroDivisionError: of the checker's own"]
-
-
-def test_a_finding_with_a_line_shows_it(write, capsys, monkeypatch):
-    write(HEAD + RIGHT)
-    where = {"file": "/far/rules.py", "line": 7, "source": "y = x"}
-    findings = [gradcheck.Finding("x", "['w']", m, "is [bold]", **where) for m in ("transposed", "path-lost")]
-    monkeypatch.setattr(
-        cli, "check", lambda target, name, **_: gradcheck.Report(name, "wrong", tuple(findings), {"x": 2.0}, ())
-    )
-    assert run("rules.py") == 1
-    out = capsys.readouterr().out
-    assert re.search(r"twice +wrong +0.0 +transposed rules.py:7 \(\+1\)", out)
-    assert "dx['w']: transposed: is [bold]\n" in out
+    (unchecked,) = document["unchecked"]
+    assert unchecked["name"] == "bare"
 
 
 def test_layers_need_a_shape(write, capsys):
@@ -263,15 +235,78 @@ def test_layers_need_a_shape(write, capsys):
     assert "net cannot be checked: a Layer needs --in-shape" in capsys.readouterr().err
 
 
+MATMUL = """
+def mm_fwd(x, w):
+    return x @ w, (x, w)
+
+def mm_bwd(residuals, dy):
+    x, w = residuals
+    return dy @ w.T, x.T @ dy
+
+def given():
+    return {"w": jnp.ones((3, 2)) / 3, "x": jnp.arange(6.0).reshape(2, 3), "unused": 0}
+
+def in_order():
+    return jnp.ones((2, 3)), jnp.ones((3, 2))
+"""
+
+
+@pytest.mark.parametrize(
+    "how", [["--shapes", "N D", "D M"], ["--inputs", "rules.py:given"], ["--inputs", "rules.py:in_order"]]
+)
+def test_inputs_come_from_the_command_line(write, capsys, how):
+    """Shapes are for what has no annotations: twice is drawn from its own."""
+    write(HEAD + RIGHT + MATMUL if "--shapes" in how else HEAD + MATMUL)
+    assert run("rules.py", "--quick", *how) == 0
+    assert "correct\n" in capsys.readouterr().out
+
+
+def test_several_files_and_a_folder(write, capsys):
+    write(HEAD + RIGHT, "homework/one.py")
+    write(HEAD + WRONG, "homework/deep.py")
+    write("x = 1\n", "homework/helper.py")
+    write("raise ValueError\n", "homework/.hidden.py")
+    write(HEAD + RIGHT)
+    assert run("homework", "rules.py", "homework/one.py", "--quick", "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    found = [(rule["target"], rule["name"], rule["verdict"]) for rule in document["rules"]]
+    assert found == [
+        ("homework/deep.py", "thrice", "wrong"),
+        ("homework/one.py", "twice", "correct"),
+        ("rules.py", "twice", "correct"),
+    ]
+
+
+def test_a_bad_target_does_not_hide_the_others(write, capsys):
+    write(HEAD + RIGHT)
+    assert run("nowhere.py", "rules.py", "--quick", "--junit", "junit.xml") == 2
+    out, err = capsys.readouterr()
+    assert out.endswith("\n1 correct\n")
+    assert "funcnet check: nowhere.py does not exist" in err
+    suites = ElementTree.parse("junit.xml").getroot()
+    assert [(suite.get("tests"), suite.get("errors")) for suite in suites] == [("1", "0"), ("1", "1")]
+
+
+def test_what_could_not_be_checked_fails_the_run(write, capsys):
+    """A wrong pair without annotations beside a right one with them."""
+    write(HEAD + RIGHT + BARE)
+    assert run("rules.py", "--quick", "--junit", "junit.xml") == 1
+    (suite,) = ElementTree.parse("junit.xml").getroot()
+    assert (suite.get("tests"), suite.get("errors"), suite.get("failures")) == ("2", "1", "0")
+    assert run("rules.py", "--quick", "--allow-unchecked") == 0
+    write(HEAD + BARE)
+    assert run("rules.py", "--quick", "--allow-unchecked") == 1  # nothing was
+
+
 # ---------------------------------------------------------------- bad input
 
 BAD = [
     ([], "the following arguments are required: TARGET"),
     (["nowhere.py"], "nowhere.py does not exist; expected FILE.py"),
     (["./nowhere"], "nowhere does not exist; expected FILE.py"),
-    (["notes.txt"], "there is no module notes.txt"),
+    (["notes.txt"], "notes.txt is not Python"),
     (["./notes.txt"], "notes.txt is not Python"),
-    (["./folder"], "folder is a folder"),
+    (["nothing"], "nothing is a folder"),
     (["no.such.module"], "there is no module no.such.module"),
     (["math"], "math has nothing of its own to check"),
     (["not a module"], "expected FILE.py, an importable module"),
@@ -289,7 +324,17 @@ BAD = [
     (["rules.py:jnp"], "there is no rule called jnp; there are: twice"),
     (["rules.py:drop"], "drop cannot be checked: needs arguments"),
     (["rules.py:bare"], "bare cannot be checked: bare's argument x has no array annotation to draw from"),
-    (["bare.py"], "nothing in bare.py could be checked: bare cannot be checked: bare's argument x"),
+    (["rules.py:twice", "--inputs", "rules.py"], "--inputs is FILE.py:NAME, a function that returns arguments"),
+    (["rules.py:twice", "--inputs", "rules.py:nope"], "--inputs is FILE.py:NAME, a function that returns arguments"),
+    (["rules.py:twice", "--inputs", "nowhere.py:f"], "nowhere.py does not exist; expected FILE.py"),
+    (["rules.py:twice", "--inputs", "rules.py:drop"], "--inputs: drop() raised TypeError: "),
+    (
+        ["rules.py:twice", "--inputs", "rules.py:nothing"],
+        "--inputs: nothing() returned NoneType; expected a dict by name",
+    ),
+    (["rules.py:twice", "--inputs", "rules.py:other"], "twice cannot be checked: --inputs has no x; it has z"),
+    (["rules.py", "--timeout", "0"], "expected a number above 0; got '0'"),
+    (["rules.py", "--memory", "nan"], "expected a number above 0; got 'nan'"),
     (["rules.py", "--dtypes", "float33"], "dtypes are of float64, float32, bfloat16, float16; got 'float33'"),
     (["rules.py", "--dtypes", ""], "dtypes are of float64, float32, bfloat16, float16; got ''"),
     (["rules.py", "--seed", "-1"], "expected a whole number of at least 0; got '-1'"),
@@ -300,9 +345,10 @@ BAD = [
 
 
 @pytest.fixture
-def bad_files(write):
-    write(HEAD + RIGHT + WRONG + BARE + "def drop(rate: float) -> Rule: ...\n")
-    write(HEAD + BARE, "bare.py")
+def bad_files(write, tmp_path):
+    own = "def drop(rate: float) -> Rule: ...\ndef nothing(): ...\ndef other(): return {'z': 1}\n"
+    write(HEAD + RIGHT + WRONG + BARE + own)
+    (tmp_path / "nothing").mkdir()
     write("", "empty.py")
     write("from funcnet.ops import relu\n", "imports.py")
     write("# one\n# two\n\n\nx = 1 + 'a'\n", "raises.py")
