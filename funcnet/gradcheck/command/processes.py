@@ -107,23 +107,28 @@ def _memory(pid: int) -> int:
     return 0
 
 
-def _end_with_the_command() -> None:
-    """A command that is killed leaves nothing behind that loops."""
-    command = multiprocessing.parent_process()
-    assert command is not None
-    wait([command.sentinel])
-    os._exit(1)
-
-
 def _serve(theirs: Connection, cwd: str, target: str, asked: Asked, known: Collection[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends this process
-    threading.Thread(target=_end_with_the_command, daemon=True).start()
-    os.chdir(cwd)
+    command = multiprocessing.parent_process()
+    assert command is not None
+    low, high = sorted((theirs.fileno(), int(command.sentinel)))
+    for start, end in ((3, low), (low + 1, high), (high + 1, 4096)):  # multiprocessing's own, which code may write into
+        os.closerange(start, end)
+    threading.Thread(target=_end_with, args=(command.sentinel,), daemon=True).start()
     os.dup2(2, 1)  # what the checked code prints does not mix with the result
     sys.stdout = sys.stderr
-    try:
-        for event in examined(target, asked, known):
-            theirs.send(event)
-    except BaseException as error:  # what no handler foresees is still one line
-        theirs.send(Refused(f"{target} {CANNOT}: {type(error).__name__}: {first_line(error)}"))
-    theirs.send(DONE)
+    os.chdir(cwd)
+    with suppress(OSError):  # nobody reads it any more
+        try:
+            for event in examined(target, asked, known):
+                theirs.send(event)
+        except BaseException as error:  # what no handler foresees is still one line
+            theirs.send(Refused(f"{target} {CANNOT}: {type(error).__name__}: {first_line(error)}"))
+        theirs.send(DONE)
+    os._exit(0)  # its threads and its handlers at exit may never end
+
+
+def _end_with(sentinel: int) -> None:
+    """A command that is killed leaves nothing behind that loops."""
+    wait([sentinel])
+    os._exit(1)
