@@ -113,11 +113,13 @@ def _checked(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Sett
     try:
         subject, given, report = _without_the_left_out(subject, given, report)
         at(known=report)
-        wide = _widened(subject, given) if given.narrow else subject
+        draw, wide = given.draws[0], _widened(subject, given) if given.narrow else subject
         if wide is None:
-            return _in_its_dtypes(subject, given.draws[0], report)
+            return _in_its_dtypes(subject, draw, report)
         if subject.reference == DIFFERENCES:
             return _by_differences(wide, given, report)
+        if not given.narrow and _is_a_limit(subject, draw.args) and (seen := _by_differences(subject, given, report)):
+            return seen
         try:
             return _by_autodiff(subject, given, asked.dtypes, quick, report)
         except reference.NoReference as error:
@@ -125,6 +127,14 @@ def _checked(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Sett
             return _by_differences(wide, given, report)
     except Malformed as malformed:
         return report.but("wrong", malformed.findings)
+
+
+def _is_a_limit(subject: Subject, args: tuple[Any, ...]) -> bool:
+    """Whether the function has a rule and a loop: the rule may be the derivative of the limit.
+
+    Autodiff of the iteration is another one then, and takes a run for each element, as such a loop has no reverse.
+    """
+    return subject.reference == UNDECORATED and "while" in primitives(*reference.of_floats(subject.primal, args))
 
 
 def _without_the_left_out(subject: Subject, given: Inputs, report: Report) -> tuple[Subject, Inputs, Report]:
@@ -173,12 +183,8 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     report = dataclasses.replace(report, worst=worst_errors(probes), elements=elements)
     at("reference", *_stages(dtypes), known=report)
     reasons, notes = doubts(subject, probes, subject is not as_given)
-    # a rule that is taken out may have been the derivative of a limit, which autodiff of the iteration is not
-    limit = subject.reference == UNDECORATED and "while" in primitives(
-        *reference.of_floats(subject.primal, probes[0].draw.args)
-    )
-    if wrong and (reasons or limit):
-        seen = _sided_with(subject, given, 0.0 if limit else _error(wrong), report.but(notes=reasons))
+    if wrong and reasons:
+        seen = _sided_with(subject, given, _error(wrong), report.but(notes=reasons))
         if seen is not None:
             return seen
     report = report.but(notes=[*reasons, *notes])
@@ -215,7 +221,7 @@ def _sided_with(subject: Subject, given: Inputs, error: float, report: Report) -
     They must see an ``error`` of that size, as a share of the largest entry: autodiff errs then, and not the backward.
     """
     seen = _by_differences(subject, given._replace(narrow=False), report)
-    if not seen or 0 < error <= seen.sight:
+    if not seen or error <= seen.sight:
         return None
     text = "autodiff of the forward disagrees with the backward, and differences side with the backward"
     return dataclasses.replace(seen, elements=(), notes=(*seen.notes, text))
