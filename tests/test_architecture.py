@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent
 
 # Every package from the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = {
-    "": "types progress streams checkpoint data initializers ops layers schedules optimizers training models gradcheck "
-    "command __main__",
+    "": "types bridge progress streams checkpoint data initializers ops layers schedules optimizers training models "
+    "gradcheck command __main__",
     "data": "idx arrays sets tables text",
     "ops": "linear shapes activations dropout normalization embedding rotary attention windows convolution pooling "
     "recurrent penalties losses",
@@ -84,10 +84,22 @@ def test_no_experiment_imports_another(path):
         assert module.split(".")[0] != "optax"
 
 
-def test_autodiff_is_called_by_the_checker_alone():
+def test_autodiff_is_called_by_the_checker_and_the_bridge_alone():
     forbidden = {"grad", "value_and_grad", "vjp", "jvp", "linearize", "jacrev", "jacfwd", "custom_vjp", "custom_jvp"}
-    for path in set(sources("funcnet")) - set(sources("funcnet/gradcheck")):
+    bridge = ROOT / "funcnet" / "bridge.py"
+    for path in set(sources("funcnet")) - set(sources("funcnet/gradcheck")) - {bridge}:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "jax":
                 assert node.attr not in forbidden, f"{path}:{node.lineno} calls jax.{node.attr}"
         assert not [name for module, name in imported(path) if module == "jax" and name in forbidden]
+
+
+def test_nothing_in_funcnet_calls_a_bridged_function():
+    """Else a derivation would be compared with itself. ``lift`` takes the mark of a rule by autodiff, and no more."""
+    taken = {
+        (path.name, name)
+        for path in sources("funcnet")
+        for module, name in imported(path)
+        if "bridge" in (*module.split("."), name)
+    }
+    assert taken == {("lifting.py", "by_autodiff")}

@@ -6,11 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..bridge import by_autodiff
 from ..types import Layer, Params, Rule, Shape, ShapeError, require_arrays, require_not_a_pair, require_shape
 
 
 def lift(rule: Rule, name: str) -> Layer:
-    """A rule of one array as a layer without parameters; ``name`` is how errors and summaries call it."""
+    """A rule of one array as a layer without parameters; ``name`` is how errors and summaries call it.
+
+    They also say so if the rule is by autodiff, from ``bridge.rule``.
+    """
+    if rule.bwd is by_autodiff:
+        name += ", by autodiff"
 
     def init(key, in_shape):
         require_shape(name, in_shape)
