@@ -91,19 +91,19 @@ def _prepared(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     JAX's own operations let their operands vary together, so that the gradient of one that all devices share is summed
     over them. For a function with a backward of its own nobody does that.
     """
-    axes = frozenset[Any]().union(*(_varying(leaf) for leaf in jax.tree.leaves(args)))
+    axes = frozenset[Any]().union(*(_varying(leaf) for leaf in jax.tree.leaves(args) if hasattr(leaf, "dtype")))
 
     def prepared(leaf):
-        if not jnp.issubdtype(jax.typeof(leaf).dtype, jnp.inexact):
+        if not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)):
             return leaf
         return _guarded(name, jax.lax.pcast(leaf, tuple(axes - _varying(leaf)), to="varying"))
 
     return jax.tree.map(prepared, args)
 
 
-def _varying(leaf: Any) -> frozenset:
+def _varying(array: Any) -> frozenset:
     """The axes of the ``shard_map`` around, if any, over which an array differs."""
-    return jax.typeof(leaf).manual_axis_type.varying
+    return jax.typeof(array).manual_axis_type.varying
 
 
 # ---------------------------------------------------------------- forward mode is refused
@@ -116,13 +116,14 @@ def _refuse(*args: Any, name: str) -> Any:
     )
 
 
-# The identity on tangents. It can be transposed, which is reverse mode, and it can be neither run nor compiled. JAX
+# The identity on tangents. It can be transposed, which is reverse mode, and not run, compiled or differentiated. JAX
 # refuses as well, without saying what to use; this one comes first.
 _reverse_only = Primitive("reverse_only")
 _reverse_only.def_impl(_refuse)
 _reverse_only.def_abstract_eval(lambda tangent, name: tangent)
 mlir.register_lowering(_reverse_only, _refuse)
 batching.defvectorized(_reverse_only)
+ad.primitive_jvps[_reverse_only] = _refuse
 ad.primitive_transposes[_reverse_only] = lambda cotangent, tangent, name: [cotangent]
 
 

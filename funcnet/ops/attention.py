@@ -202,9 +202,9 @@ def flash_attention(causal: bool = False, scale: float | None = None, block: int
         _check(q, k, v, mask)
         wide = at_least_float32(q.dtype)
         start = (
-            jnp.full((*q.shape[:-1], 1), -jnp.inf, wide),
-            jnp.zeros((*q.shape[:-1], 1), wide),
-            jnp.zeros((*q.shape[:-1], v.shape[-1]), wide),
+            jnp.full_like(q, -jnp.inf, wide, (*q.shape[:-1], 1)),  # like q, to vary over devices as q does
+            jnp.zeros_like(q, wide, (*q.shape[:-1], 1)),
+            jnp.zeros_like(q, wide, (*q.shape[:-1], v.shape[-1])),
         )
 
         def step(sums, part):
@@ -237,7 +237,7 @@ def flash_attention(causal: bool = False, scale: float | None = None, block: int
             dv = _transposed_times(p.astype(dy.dtype), dy, v.shape[:-2]).astype(v.dtype)
             return dq + _times(ds, part.k), (dk, dv)
 
-        dq, gradients = lax.scan(step, jnp.zeros(q.shape, log_sum.dtype), _blocks(q, k, v, mask, block))
+        dq, gradients = lax.scan(step, jnp.zeros_like(q, log_sum.dtype), _blocks(q, k, v, mask, block))
         dk, dv = (_joined(d, k.shape[-2]) for d in gradients)
         return dq.astype(q.dtype), dk, dv, None
 

@@ -184,7 +184,7 @@ def linear_softmax_cross_entropy(
             dx = jnp.matmul(narrow, table, preferred_element_type=wide).astype(x.dtype)
             return (dtable, *(db + dz.sum(axis=0) for db in sums[1:])), dx
 
-        start = tuple(jnp.zeros(a.shape, wide) for a in (table, *bias))
+        start = tuple(jnp.zeros_like(a, wide) for a in (table, *bias))
         rows = _chunks(x, chunk, 1), _chunks(labels, chunk, 0), _chunks(dterms, chunk, 0)
         sums, dx = lax.scan(part, start, rows)
         dx = dx.reshape(-1, x.shape[-1])[: labels.size].reshape(x.shape)
