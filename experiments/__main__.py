@@ -25,7 +25,7 @@ GROUPS = {
     "Beyond dense layers": ("mnist_cnn", "char_gpt"),
     "Your own data": ("tabular",),
     "Derivations, right and wrong": ("known_mistakes", "benchmarks.gradient_checkers"),
-    "Speed and memory beside others": ("benchmarks.train_speed", "benchmarks.memory"),
+    "Speed and memory beside others": ("benchmarks.train_speed", "benchmarks.memory", "benchmarks.bridge"),
 }
 
 
