@@ -175,4 +175,4 @@ def layer(init: Callable[[Any, Shape], tuple[Params, Shape]], f: Callable[..., A
         dparams, dx, _ = by_autodiff(residuals, dy)
         return dparams, dx
 
-    return Layer(init, fwd, bwd, f"{name or f.__name__}, by autodiff")
+    return Layer(init, fwd, bwd, f"{name or getattr(f, '__name__', 'layer')}, by autodiff")
