@@ -74,7 +74,7 @@ def _signature(fwd: Callable[..., Any]) -> inspect.Signature:
     """The forward's, but of the pair (y, residuals) only y is returned."""
     try:
         signature = inspect.signature(fwd, eval_str=True)
-    except NameError:  # an annotation that is written as a string, of a local name
+    except Exception:  # an annotation may be any string: a local name, a shape
         return inspect.signature(fwd).replace(return_annotation=inspect.Signature.empty)
     returned = signature.return_annotation
     pair = get_args(returned) if get_origin(returned) is tuple else ()

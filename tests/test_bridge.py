@@ -140,6 +140,17 @@ def test_under_every_transformation(case):
         assert_close(found, expected, 1e-10, 1e-12)
 
 
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_second_derivatives_under_every_transformation(name):
+    xs = (jnp.asarray(normal(0, 2, 3, 5)),)
+
+    def gradient_of(f):
+        return jax.jit(jax.grad(lambda x: (jax.grad(lambda x: (f(x) ** 3).sum())(x) ** 2).sum()))(*xs)
+
+    transformed = TRANSFORMATIONS[name](bridge.function(ops.softmax))
+    assert_close(gradient_of(transformed), gradient_of(loop(plainly(ops.softmax))), 1e-9, 1e-11)
+
+
 @pytest.mark.parametrize("checked", [True, False])
 def test_weights_that_devices_share_have_the_sum_of_their_gradients(checked):
     x, w, b = normal(0, 8, 5), normal(1, 5, 3), normal(2, 3)
@@ -204,10 +215,16 @@ def test_name_signature_and_docstring_are_those_of_the_forward():
     assert [bridge.function(rule).__name__ for rule in names.values()] == list(names)
     assert str(inspect.signature(bridge.function(funcnet.dense(3)))) == "(params, x, key=None)"
 
-    def fwd(x: "Local") -> "tuple[Local, Local]":
+
+@pytest.mark.parametrize("annotation", ["Local", "N D"])
+def test_annotations_may_be_any_string(annotation):
+    def fwd(x):
         return x, x
 
-    assert inspect.signature(bridge.function(Rule(fwd, lambda x, dy: (dy,)))).return_annotation is inspect._empty
+    fwd.__annotations__ = {"x": annotation, "return": annotation}
+    signature = inspect.signature(bridge.function(Rule(fwd, lambda x, dy: (dy,))))
+    assert signature.parameters["x"].annotation == annotation
+    assert signature.return_annotation is inspect.Signature.empty  # it may be that of the pair
 
 
 def test_arguments_by_name_and_by_default():
