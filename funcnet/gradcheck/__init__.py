@@ -5,7 +5,7 @@ It knows the types only, never funcnet's own rules: it works on anyone's functio
 
 from .check import assert_correct, check
 from .mistakes import MISTAKES
-from .report import Element, Finding, Report, Verdict
+from .report import DerivationError, Element, Finding, Report, Verdict
 from .trial.domains import (
     ascending,
     definite,
@@ -24,6 +24,7 @@ from .trial.subject import InputError
 
 __all__ = [
     "MISTAKES",
+    "DerivationError",
     "Element",
     "Finding",
     "InputError",

@@ -26,7 +26,7 @@ from .judge.laws import law_findings
 from .judge.narrow import narrow_probe
 from .judge.probe import Probe, adequacy, compiled_probe, probe, worst_elements, worst_errors
 from .judge.rows import too_large, wrong_at_many_rows
-from .report import Finding, Report
+from .report import DerivationError, Finding, Report
 from .trial.draws import Draw, Inputs, draw_cotangent, inputs_for, survives
 from .trial.settings import Settings, settings
 from .trial.subject import DIFFERENCES, UNDECORATED, InputError, Subject, as_subject, held, hold
@@ -383,8 +383,8 @@ def _called(dtype: Any) -> str:
 
 
 def assert_correct(target: Any, *inputs: Any, **settings: Any) -> None:
-    """For pytest: raises AssertionError with the report unless the verdict is ``correct``."""
+    """For pytest and notebooks: raises DerivationError, an AssertionError, with the report if it is not ``correct``."""
     __tracebackhide__ = True
     report = check(target, *inputs, **settings)
     if not report:
-        raise AssertionError(str(report))
+        raise DerivationError(str(report))

@@ -146,3 +146,11 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON can hold it."""
         return dataclasses.asdict(self) | {"findings": [finding.to_dict() for finding in self.findings]}
+
+
+class DerivationError(AssertionError):
+    """A derivation is not correct; the message is the report."""
+
+    def _render_traceback_(self) -> list[str]:
+        """For notebooks: the report, without the checker's own frames."""
+        return [str(self)]
