@@ -13,7 +13,7 @@ from . import tolerances
 from .diagnose.diagnose import diagnose, explain_shapes
 from .diagnose.numbers import by_numbers
 from .diagnose.paths import without_cancelled
-from .engine.inspection import casts_down, primitives
+from .engine.inspection import calls_autodiff, casts_down, primitives
 from .engine.jaxprs import OpaqueError
 from .engine.leaves import all_finite, cast, first_line
 from .engine.width import as_users_have_it, in_float64
@@ -29,9 +29,12 @@ from .judge.rows import too_large, wrong_at_many_rows
 from .report import DerivationError, Finding, Report
 from .trial.draws import Draw, Inputs, draw_cotangent, inputs_for, survives
 from .trial.settings import Settings, settings
-from .trial.subject import DIFFERENCES, UNDECORATED, InputError, Subject, as_subject, held, hold
+from .trial.subject import DIFFERENCES, UNDECORATED, InputError, Subject, held, hold
+from .trial.targets import as_subject, with_inputs
 from .watch import OutOfTime, at, watched
 
+# No finding: who calls autodiff on purpose knows it, and what it gives may be right.
+BY_AUTODIFF = "by-autodiff: bwd calls JAX's autodiff, so it is no derivation by hand"
 VAGUE = {"unexplained", "missing-factor"}  # it may be no mistake but an assumption of the author's
 
 
@@ -79,7 +82,8 @@ def check(
     __tracebackhide__ = True
     linecache.checkcache()  # a file may have been edited since its lines were read
     try:
-        subject = as_subject(target, name, len(inputs)).beside(reference, surrogate)
+        subject = as_subject(target, name, inputs).beside(reference, surrogate)
+        subject, inputs = with_inputs(subject, inputs)
         asked = settings(
             target, subject, inputs, in_shape=in_shape, sizes=sizes, ranges=ranges, dtypes=dtypes, seed=seed,
             dtype=dtype, argnums=argnums, draw=draw, timeout=timeout,
@@ -107,10 +111,12 @@ def _checked(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Sett
     subject, given = inputs_for(subject, target, inputs, asked)
     subject = on_its_rung(subject, given.draws[0].args)
     described = tuple(f"{d.shown} {d.domain}, seed {d.seed}" for d in given.draws)
-    report = Report(subject.name, "correct", (), {}, described[:1] if quick else described, given.notes)
-    report = dataclasses.replace(report, reference=subject.reference)
+    notes, probes = (*given.notes, *subject.notes), described[:1] if quick else described
+    report = Report(subject.name, "correct", (), {}, probes, notes, reference=subject.reference)
     at("derivation", *_stages(asked.dtypes), known=report)
     try:
+        if subject.by_hand and calls_autodiff(subject.bwd, *_called_once(subject, given)[1:]):
+            report = report.but(notes=[BY_AUTODIFF])
         subject, given, report = _without_the_left_out(subject, given, report)
         at(known=report)
         draw, wide = given.draws[0], _widened(subject, given) if given.narrow else subject
@@ -137,22 +143,26 @@ def _is_a_limit(subject: Subject, args: tuple[Any, ...]) -> bool:
     return subject.reference == UNDECORATED and "while" in primitives(*reference.of_floats(subject.primal, args))
 
 
+def _called_once(subject: Subject, given: Inputs) -> tuple[tuple[Any, ...], Any, Any]:
+    """Arguments, the residuals of them, and a cotangent."""
+    draw = given.draws[0]
+    args = draw.args if given.narrow else cast(draw.args, jnp.float64)
+    y, residuals = subject.fwd(*args)
+    return args, residuals, draw_cotangent(y, np.random.default_rng([draw.seed, tolerances.SEED_DY]))
+
+
 def _without_the_left_out(subject: Subject, given: Inputs, report: Report) -> tuple[Subject, Inputs, Report]:
     """Arguments for which the backward returns None, held fixed: they must not hide what else is wrong.
 
     In a ``custom_vjp`` that is a way to say that an argument is not differentiated, and a condition of the verdict. In
     a pair it is a finding. Raises Malformed.
     """
-    draw = given.draws[0]
-    args = draw.args if given.narrow else cast(draw.args, jnp.float64)
-    y, residuals = subject.fwd(*args)
-    dy = draw_cotangent(y, np.random.default_rng([draw.seed, tolerances.SEED_DY]))
+    args, residuals, dy = _called_once(subject, given)
     if not (none := left_out(subject, args, residuals, dy)):
         return subject, given, report
     names = [subject.arguments[i] for i in none]
     if subject.none_is_zero:
-        (refs,) = reference.pull(subject.primal, args, [dy])
-        moving = {leaf.argument for leaf, ref in zip(subject.leaves(args), refs, strict=True) if np.any(ref)}
+        moving = reference.moving(subject.primal, subject.leaves(args), args, dy)
         conditions = tuple(f"{name} is not differentiated" for name in names if name in moving)
         report = dataclasses.replace(report, conditions=conditions)
     else:
@@ -205,8 +215,8 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
         return dataclasses.replace(report, elements=(), conditions=(*report.conditions, condition))
     if report.findings:
         return report
-    given = given._replace(rows=None) if quick else given
-    dtypes = (None,) if given.narrow else dtypes
+    given = given._replace(rows=None) if quick or subject.in_numpy else given
+    dtypes = () if subject.in_numpy else (None,) if given.narrow else dtypes
     return _beyond_the_derivation(subject, as_given, given, probes, dtypes, report)
 
 
@@ -334,7 +344,7 @@ def _beyond_the_derivation(
     rows = given.rows if dtypes and given.rows and not too_large(as_given, given.rows, dtypes[0]) else None
     # the reference of a while loop takes a run for each element: too many at very many rows
     loops = "while" in primitives(*reference.of_floats(subject.primal, first.args))
-    tried = (*((jnp.float64,) if subject is as_given else ()), *dtypes)
+    tried = (*((jnp.float64,) if subject is as_given and not subject.in_numpy else ()), *dtypes)
     at(*_stages(tried), known=report)
     begun = {_called(dtype): arithmetic.judge(as_given, subject, first, dtype, zero) for dtype in tried}
     at_rows = compiled_probe(subject, rows) if rows and not loops else None  # all of these compile in the background

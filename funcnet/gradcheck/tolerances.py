@@ -61,6 +61,7 @@ COMPILER = 4  # times as far off as the eager run: then the compiler errs
 # ---------------------------------------------------------------- budgets
 
 COMPILED = 256  # compiled functions that are kept
+BOXED = 100  # steps of NumPy code, run by JAX: above, as in loops over elements, a diagnosis would take a minute
 AT_ONCE = 1 << 20  # elements in all: above, compiling the movement of the reference no longer pays
 ELEMENTS = 1 << 25  # of one drawn array, or of all that a backward computes at very many rows: the memory of a laptop
 # A Python loop over rows, or over blocks of them, shows as equations that grow by this many from the first number of

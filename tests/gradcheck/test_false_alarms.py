@@ -11,7 +11,7 @@ from funcnet import gradcheck
 from funcnet.gradcheck.judge import reference
 from funcnet.gradcheck.judge.probe import probe
 from funcnet.gradcheck.trial.draws import Draw
-from funcnet.gradcheck.trial.subject import as_subject
+from funcnet.gradcheck.trial.targets import as_subject
 from funcnet.types import Rule
 from tests.gradcheck.false_alarms import outcomes
 from tests.gradcheck.right import RIGHT

@@ -4,19 +4,22 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import symtable
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import jax
 
 from ...types import Layer, Rule
 from ..engine.leaves import first_line
+from ..trial.homework import METHODS, is_homework, is_layer, returns_gradient
+from ..trial.instances import made
 
 
 class TargetError(ValueError):
@@ -29,6 +32,8 @@ class Found(NamedTuple):
     name: str
     target: Any = None
     left_out: str = ""
+    inputs: tuple[Any, ...] = ()
+    """The file's own example of what it takes, if it gives one."""
 
 
 # ---------------------------------------------------------------- the module
@@ -130,17 +135,16 @@ def _blame(error: BaseException, folder: Path) -> str:
 
 
 def find(module: ModuleType, in_shape: tuple[int, ...] | None = None) -> list[Found]:
-    """Every rule, custom_vjp function, pair ``X_fwd``, ``X_bwd``, Layer and factory ``-> Rule`` that is public.
+    """Every rule, custom_vjp function, pair, Layer, factory ``-> Rule``, class and loss with its gradient.
 
-    In the order of definition, each once: a pair only if nothing else holds the same two functions.
+    A pair is ``X_fwd``, ``X_bwd`` or ``X_forward``, ``X_backward``, in any such form. In the order of definition, each
+    once: a pair only if nothing else holds the same two functions, and under a public name if it has one. What looks
+    like half of one is left out, with what to change.
     """
-    names = _public(module)
+    names = _names(module)
     candidates: dict[str, Found] = {}
     for name in names:
         found = _examined(module, name, in_shape)
-        stem = name.removesuffix("_fwd")
-        if found is None and stem != name and f"{stem}_bwd" in names:
-            found = _pair(module, stem)
         if found is not None:
             candidates[name] = found
     held = {_functions(found.target)[1:] for name, found in candidates.items() if found.name == name}
@@ -148,13 +152,19 @@ def find(module: ModuleType, in_shape: tuple[int, ...] | None = None) -> list[Fo
     for name, found in candidates.items():
         functions = _functions(found.target)
         if found.name == name or functions[1:] not in held:
-            once.setdefault(name if found.left_out else functions, found)
-    return list(once.values())
+            key = name if found.left_out else functions
+            if key not in once or (once[key].name.startswith("_") and not found.name.startswith("_")):
+                once[key] = found
+    used = {part for found in once.values() for part in _functions(found.target)}
+    halves = (_half(module, name, bool(once)) for name in names if id(vars(module).get(name)) not in used)
+    return [*once.values(), *(half for half in halves if half and half.name not in candidates)]
 
 
 def find_named(module: ModuleType, name: str, in_shape: tuple[int, ...] | None = None) -> Found:
     """The thing of that name, public or not. Raises TargetError if it cannot be checked."""
-    found = _examined(module, name, in_shape, pairs=True) or _pair(module, name)
+    pairs = (_pair_of(module, own) for own in vars(module))
+    found = _examined(module, name, in_shape, pairs=True)
+    found = found or next((pair for pair in pairs if pair and pair.name == name), None) or _half(module, name, True)
     if found is None:
         names = ", ".join(found.name for found in find(module, in_shape)) or "none"
         raise TargetError(f"there is no rule called {name}; there are: {names}")
@@ -163,8 +173,8 @@ def find_named(module: ModuleType, name: str, in_shape: tuple[int, ...] | None =
     return found
 
 
-def _public(module: ModuleType) -> list[str]:
-    """``__all__``, or the names a module defines, in order of definition; a package exports its imports too."""
+def _names(module: ModuleType) -> list[str]:
+    """``__all__``, or the names a module defines, private too, in order of definition; of a package its imports too."""
     scope = list(vars(module))
     exported = vars(module).get("__all__")
     if exported is not None:
@@ -172,7 +182,7 @@ def _public(module: ModuleType) -> list[str]:
             raise TargetError(f"{module.__name__}.__all__ is no list of names; got {exported!r:.60}")
         return sorted(exported, key=lambda name: scope.index(name) if name in scope else len(scope))
     foreign = set() if hasattr(module, "__path__") else _only_imported(module)
-    return [name for name in scope if not name.startswith("_") and name not in foreign]
+    return [name for name in scope if not name.startswith("__") and name not in foreign]
 
 
 def _only_imported(module: ModuleType) -> set[str]:
@@ -190,7 +200,10 @@ def _examined(module: ModuleType, name: str, in_shape: tuple[int, ...] | None, p
         value = getattr(module, name, None)
         if pairs and type(value) is tuple and len(value) == 2 and all(map(callable, value)):
             value = Rule(*value)
-        return _of_kind(name, value, in_shape)
+        found = _of_kind(module, name, value, in_shape) or _pair_of(module, name)
+        return found._replace(inputs=found.inputs or _example(module, name)) if found and found.target else found
+    except TargetError as error:
+        return Found(name, left_out=str(error))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # of a lazy import, of an object's own __getattr__, of a factory
@@ -198,9 +211,15 @@ def _examined(module: ModuleType, name: str, in_shape: tuple[int, ...] | None, p
         return Found(name, left_out=f"{name}{called} raised {type(error).__name__}: {first_line(error)}")
 
 
-def _of_kind(name: str, value: Any, in_shape: tuple[int, ...] | None) -> Found | None:
+def _of_kind(module: ModuleType, name: str, value: Any, in_shape: tuple[int, ...] | None) -> Found | None:
+    if is_layer(value) and is_homework(value):
+        return _instance(module, name, value)
     if isinstance(value, type):
         return None
+    if is_layer(type(value)) and is_homework(type(value)):
+        return Found(name, value)
+    if "loss" in name.lower() and returns_gradient(value):
+        return Found(name, value)
     if callable(value) and isinstance(inspect.unwrap(value, stop=_has_rule), jax.custom_vjp):  # perhaps under jit
         return Found(name, value)
     if isinstance(value, Layer):
@@ -225,11 +244,98 @@ def _called(name: str, factory: Any) -> Found:
     return Found(name, Rule(*factory()))
 
 
-def _pair(module: ModuleType, stem: str) -> Found | None:
-    fwd, bwd = (getattr(module, f"{stem}_{part}", None) for part in ("fwd", "bwd"))
-    return Found(stem, Rule(fwd, bwd)) if callable(fwd) and callable(bwd) else None
+PAIRS = (("fwd", "bwd"), ("forward", "backward"), ("Forward", "Backward"))
+
+
+def _pair_of(module: ModuleType, name: str) -> Found | None:
+    """The pair whose forward has that name; of ``X_fwd`` and ``X_bwd`` it is called X."""
+    fwd = getattr(module, name, None)
+    for ahead, back in PAIRS:
+        partner = getattr(module, name.replace(ahead, back), None)
+        if _names_part(name, ahead) and callable(fwd) and callable(partner) and not isinstance(fwd, type):
+            called = re.sub(f"{ahead}_|_?{ahead}", "", name, count=1) or name
+            inputs = _example(module, called, name, name.partition(ahead)[0])
+            return Found(called, Rule(fwd, partner), inputs=inputs)
+    return None
+
+
+def _names_part(name: str, part: str) -> bool:
+    """Whether a function is named as that part of a pair: fwd at its end, forward anywhere."""
+    return name.endswith(part) if part in PAIRS[0] else part in name
+
+
+def _example(module: ModuleType, *names: str) -> tuple[Any, ...]:
+    """The inputs that the file gives for one of these names, by ``NAME_example`` or ``example_NAME``.
+
+    Raises TargetError if these raise.
+    """
+    stems = {name.strip("_") for name in names} - {""}
+    keys = [f"{stem}_example" for stem in stems] + [f"example_{stem}" for stem in stems]
+    keys += ["example"] if stems & {"forward"} else []
+    for key in keys:
+        if hasattr(module, key):
+            given = getattr(module, key)
+            try:
+                given = given() if callable(given) else given
+            except Exception as error:
+                raise TargetError(f"{key}() raised {type(error).__name__}: {first_line(error)}") from error
+            return given if type(given) is tuple else (given,)
+    return ()
+
+
+def _instance(module: ModuleType, name: str, cls: type) -> Found | None:
+    """An instance of a class: that of its example, one that the file makes anyway, or one made of small numbers."""
+    if (given := _example(module, name, name.lower())) and isinstance(given[0], cls):
+        return Found(name, given[0], inputs=given[1:])
+    if any(isinstance(value, cls) for value in vars(module).values()):
+        return None  # it is found as that instance
+    try:
+        return Found(name, made(cls), inputs=given)
+    except Exception as error:
+        how = f"give an instance and its input: def {name}_example(): return {name}(...), x"
+        return Found(name, left_out=f"{name}(...) raised {type(error).__name__}: {first_line(error)}; {how}")
+
+
+DERIVATIVES = ("{}_grad", "{}_gradient", "{}_derivative", "{}_prime", "{}_deriv", "d_{}", "d{}", "grad_{}")
+
+
+def _half(module: ModuleType, name: str, beside: bool) -> Found | None:
+    """What looks like part of a pair or a class, and is none: with what to change.
+
+    A lone forward is none unless there is something to check ``beside`` it.
+    """
+    value = vars(module).get(name)
+    if isinstance(value, type):
+        return _half_of_class(name, value, beside) if is_homework(value) else None
+    if not isinstance(value, FunctionType) or "example" in name or not (name.endswith(PAIRS[0]) or is_homework(value)):
+        return None
+    for ahead, back in PAIRS:
+        for has, lacks in ((ahead, back), (back, ahead)):
+            if _names_part(name, has) and (beside or has == back) and not hasattr(module, name.replace(has, lacks)):
+                return Found(name, left_out=f"there is no {name.replace(has, lacks)} beside it")
+    stem = _differentiated(name, vars(module))
+    text = f"it looks like a derivative of {stem}: write {stem}_forward(...) -> (out, cache) and "
+    return Found(name, left_out=f"{text}{stem}_backward(dout, cache)") if stem else None
+
+
+def _half_of_class(name: str, cls: type, beside: bool) -> Found | None:
+    has = [part for part in METHODS if hasattr(cls, part)]
+    if beside and len(has) == 1:
+        lacks = next(part for part in METHODS if part not in has)
+        return Found(name, left_out=f"it has a {has[0]} and no {lacks}")
+    stem = next((stem for method in vars(cls) if (stem := _differentiated(method, vars(cls)))), None)
+    text = f"it has a derivative of {stem}: write a class with forward(x) and backward(dout), which multiplies by dout"
+    return Found(name, left_out=text) if stem and not has else None
+
+
+def _differentiated(name: str, scope: Mapping[str, Any]) -> str | None:
+    """The function beside it that a function is named as the derivative of."""
+    stems = (stem for stem, value in scope.items() if callable(value))
+    return next((stem for stem in stems if name in {form.format(stem) for form in DERIVATIVES}), None)
 
 
 def _functions(target: Any) -> tuple[int, ...]:
     """Equal for two names of the same thing."""
-    return tuple(id(getattr(target, part, None)) for part in ("fun", "fwd", "bwd"))
+    if any(hasattr(target, part) for part in ("fun", "fwd", "bwd")):
+        return tuple(id(getattr(target, part, None)) for part in ("fun", "fwd", "bwd"))
+    return id(target), id(target), id(target)

@@ -12,7 +12,8 @@ from ...types import Layer
 from ..check import check
 from ..engine.leaves import first_line
 from ..report import Report
-from ..trial.subject import InputError, as_subject
+from ..trial.subject import InputError
+from ..trial.targets import as_subject
 from .discovery import Found, TargetError, find, find_named, opened
 
 DTYPES = {"float64": jnp.float64, "float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
@@ -122,10 +123,10 @@ def check_one(item: Found, asked: Asked, given: Any = None) -> Checked:
 
 
 def _inputs(item: Found, asked: Asked, given: Any) -> tuple[Any, ...]:
-    """The arguments of one thing, from ``--inputs`` or ``--shapes``; none if its annotations say enough."""
+    """The arguments of one thing, from ``--inputs``, ``--shapes`` or its file's example; none if annotations do."""
     if isinstance(item.target, Layer) or (given is None and asked.shapes is None):
-        return ()
-    subject = as_subject(item.target, item.name, 0)
+        return item.inputs
+    subject = as_subject(item.target, item.name)
     if given is None:
         annotated = all(name in inspect.get_annotations(subject.source) for name in subject.arguments)
         return () if annotated else tuple(asked.shapes or ())

@@ -75,3 +75,19 @@ def amount(f: Callable[..., Any], arrays: Sequence[Any]) -> tuple[int, int]:
     """The number of equations in ``f``, and of elements in their results. Raises JAXTypeError if it looks at values."""
     every = list(equations(closed_jaxpr(f, arrays).jaxpr))
     return len(every), sum(math.prod(v.aval.shape) for eqn in every for v in eqn.outvars)
+
+
+def calls_autodiff(f: Callable[..., Any], *args: Any) -> bool:
+    """Whether JAX differentiates something in ``f``; False if it cannot be traced, or does not run.
+
+    JAX notes the transformation in the name stack of what it differentiates, also in code that it compiled before.
+    Linear solvers of JAX's, which hold their own transpose, are not looked into.
+    """
+    packed = pack(args)
+    try:
+        jaxpr = jax.make_jaxpr(lambda *arrays: f(*unpack(packed.form, arrays)))(*packed.arrays).jaxpr
+    except (Exception, SystemExit):  # the eager run reports the error
+        return False
+    is_solver = lambda eqn: eqn.primitive.name == "custom_linear_solve" or is_library(eqn)  # noqa: E731
+    stacks = {str(eqn.source_info.name_stack) for eqn in equations(jaxpr, but=is_solver)}
+    return any(mark in stack for stack in stacks for mark in ("jvp(", "transpose("))

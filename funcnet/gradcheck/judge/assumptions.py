@@ -14,7 +14,7 @@ from ..engine.rewriting import rerun
 from ..tolerances import FAR_OFF, GUARD, NEGLIGIBLE, SEED_ASSUMED, TURNS, VANISHING
 from ..trial.domains import ASSUMED, Domain
 from ..trial.draws import Draw
-from ..trial.subject import InputError, Subject
+from ..trial.subject import Held, InputError, Subject
 from .form import Malformed
 from .probe import Probe, compiled_sides, probe
 from .reference import of_floats
@@ -35,18 +35,18 @@ def assumed(subject: Subject, probes: list[Probe]) -> str | None:
     if "while" in primitives(*of_floats(subject.primal, probes[0].draw.args)):
         subject = _rerun(subject, Hooks(turns=TURNS[-1]))  # outside its domain a loop may go on for ever
     sides = [compiled_sides(subject, p.draw.args, p.dys[0]) for p in probes]
-    for i, leaf in enumerate(probes[0].leaves):
+    for name, place in _places(subject, probes[0].draw):
         for domain in (*((ANY,) if given else ()), *ASSUMED):
-            if all(_right(subject, p, compared, i, domain) for p, compared in zip(probes, sides, strict=True)):
+            if all(_right(subject, p, compared, place, domain) for p, compared in zip(probes, sides, strict=True)):
                 if given and not domain.exact:
                     break
-                return domain.says.format(leaf.name)
+                return domain.says.format(name)
     return None
 
 
-def _right(subject: Subject, p: Probe, sides: Callable[..., Any], i: int, domain: Domain) -> bool:
+def _right(subject: Subject, p: Probe, sides: Callable[..., Any], place: int, domain: Domain) -> bool:
     try:
-        draw = _within(p.draw, i, domain)
+        draw = _within(p.draw, place, domain)
         if _far_off(p, sides, draw.args):
             return False
         found = probe(subject, draw)
@@ -66,12 +66,23 @@ def _far_off(p: Probe, sides: Callable[..., Any], args: tuple[Any, ...]) -> bool
     return any(peak(got - ref) > FAR_OFF * size for got, ref, size in zip(gots, refs, sizes, strict=True))
 
 
-def _within(draw: Draw, i: int, domain: Domain) -> Draw:
-    """A draw with leaf ``i`` drawn from a domain. Raises ValueError if there is no array of its shape in it."""
+def _places(subject: Subject, draw: Draw) -> list[tuple[str, int]]:
+    """The names and the places of the floating leaves, those of arguments held fixed too."""
+    paths = jax.tree_util.tree_leaves_with_path(draw.args)
+    named = [f"{subject.arguments[path[0].idx]}{jax.tree_util.keystr(path[1:])}" for path, _ in paths]
+    return [(name, n) for n, (name, (_, leaf)) in enumerate(zip(named, paths, strict=True)) if is_float(_value(leaf))]
+
+
+def _value(leaf: Any) -> Any:
+    return leaf.value if isinstance(leaf, Held) else leaf
+
+
+def _within(draw: Draw, place: int, domain: Domain) -> Draw:
+    """A draw with one leaf drawn from a domain. Raises ValueError if there is no array of its shape in it."""
     leaves, structure = jax.tree.flatten(draw.args)
-    place = [n for n, leaf in enumerate(leaves) if is_float(leaf)][i]
     rng = np.random.default_rng([draw.seed, SEED_ASSUMED])
-    leaves[place] = jnp.asarray(domain(rng, np.shape(leaves[place])), jnp.float64)
+    drawn = jnp.asarray(domain(rng, np.shape(_value(leaves[place]))), jnp.float64)
+    leaves[place] = Held(drawn) if isinstance(leaves[place], Held) else drawn
     return draw._replace(args=jax.tree.unflatten(structure, leaves))
 
 
@@ -102,5 +113,8 @@ def negligible_guards(subject: Subject, probes: list[Probe]) -> str | None:
 
 
 def _rerun(subject: Subject, hooks: Hooks) -> Subject:
+    """The subject with its steps changed; of NumPy code only the reference can be, whose value is then another."""
+    if subject.in_numpy:
+        return subject._replace(primal=rerun(subject.primal, hooks), primal_is="a surrogate")
     fwd, bwd, primal = (rerun(f, hooks) for f in (subject.fwd, subject.bwd, subject.primal))
     return subject._replace(fwd=fwd, bwd=bwd, primal=primal)

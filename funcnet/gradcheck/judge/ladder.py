@@ -11,18 +11,25 @@ import numpy as np
 
 from .. import tolerances
 from ..engine.compiling import compiled
-from ..engine.leaves import cast, floats_of, is_float, peak, with_default_integers
+from ..engine.jaxprs import Traced
+from ..engine.leaves import cast, close, first_line, floats_of, is_float, peak, with_default_integers
 from ..engine.rewriting import undecorated
 from ..trial.draws import Draw, draw_cotangent
-from ..trial.subject import DIFFERENCES, UNDECORATED, Subject
+from ..trial.subject import DIFFERENCES, NUMPY, UNDECORATED, Subject
 from ..watch import at
 from .form import run_backward
-from .probe import Probe
+from .probe import Probe, same_value
 from .reference import of_floats, ridders
 
 
 def on_its_rung(subject: Subject, args: tuple[Any, ...]) -> Subject:
     """The subject with the function that is differentiated for reference, if nobody has said which."""
+    if subject.reference == NUMPY and (reason := _why_not_by_jax(subject, cast(args, np.float64))):
+        note = f"the forward cannot be run by JAX, so no line of it can be named: {reason}"
+        notes = (note, *subject.notes)
+        return subject._replace(
+            primal=lambda *args: subject.fwd(*args)[0], primal_is="fwd", reference=DIFFERENCES, notes=notes
+        )
     if subject.reference:
         return subject
     try:
@@ -32,6 +39,23 @@ def on_its_rung(subject: Subject, args: tuple[Any, ...]) -> Subject:
     if primal is None:
         return subject._replace(reference=DIFFERENCES)
     return subject._replace(primal=primal, reference=UNDECORATED)
+
+
+def _why_not_by_jax(subject: Subject, args: tuple[Any, ...]) -> str:
+    """Why JAX cannot run a forward of NumPy's, or not to the same value; empty if it can."""
+    try:
+        y = subject.fwd(*args)[0]
+        f, floats = of_floats(subject.primal, args)
+        if not isinstance(f, Traced):
+            return "it looks at values"
+        value = f(*floats)
+        same = str(jax.tree.structure(y)) == str(jax.tree.structure(value)) and all(
+            close(np.asarray(a), np.asarray(b), tolerances.RELATIVE)
+            for a, b in zip(jax.tree.leaves(y), jax.tree.leaves(value), strict=True)
+        )
+        return "" if same else "it gets another value"
+    except Exception as error:
+        return first_line(error)
 
 
 # ---------------------------------------------------------------- differences
@@ -54,6 +78,8 @@ def probe_by_differences(subject: Subject, draw: Draw, narrow: bool = False) -> 
     unit = unit_of(args)
     least = max(tolerances.DIFFERENCES, tolerances.PARITY * unit)
     y, residuals = subject.fwd(*args)
+    if subject.in_numpy:
+        same_value(subject, y, subject.primal(*args))
     rng = np.random.default_rng([draw.seed, tolerances.SEED_DY])
     dys = [draw_cotangent(y, rng) for _ in range(2)]
     noise = unit * peak(dys) * peak(y) / tolerances.RIDDERS_STEP  # what the rounding of y makes of a difference

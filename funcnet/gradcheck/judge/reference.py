@@ -11,7 +11,7 @@ import numpy as np
 from .. import tolerances
 from ..engine.compiling import compiled, traced_once
 from ..engine.jaxprs import NO_REVERSE, with_stops_held
-from ..engine.leaves import first_line, is_float, pack, unpack
+from ..engine.leaves import Leaf, first_line, is_float, pack, unpack
 from ..trial.subject import InputError
 from ..watch import at
 
@@ -44,6 +44,15 @@ def pull(primal: Callable[..., Any], args: tuple[Any, ...], dys: list[Any]) -> l
     except Exception as error:  # it looks at values, or JAX has no derivative of it
         text = f"jax.vjp of the forward raised {type(error).__name__}, so there is no reference: {first_line(error)}"
         raise NoReference(f"{text} (a forward of the same function in plain JAX would be one)") from error
+
+
+def moving(primal: Callable[..., Any], leaves: Sequence[Leaf], args: tuple[Any, ...], dy: Any) -> set[str]:
+    """The arguments whose gradient is not zero; if there is no reference, all."""
+    try:
+        (refs,) = pull(primal, args, [dy])
+    except NoReference:
+        return {leaf.argument for leaf in leaves}
+    return {leaf.argument for leaf, ref in zip(leaves, refs, strict=True) if np.any(ref)}
 
 
 def vjp(f: Callable[..., Any], *floats: Any) -> tuple[Any, Callable[[Any], Sequence[Any]]]:

@@ -17,7 +17,8 @@ from ..tolerances import ELEMENTS, SEED_DY
 from .domains import is_structured
 from .settings import Settings, arrays_of, settings
 from .specs import Spec, flat, specs_of
-from .subject import InputError, Subject, as_subject, held, hold, in_pairs, paired
+from .subject import InputError, Subject, held, hold, in_pairs, paired
+from .targets import as_subject, with_inputs
 
 # Each axis name takes the next size, in order of appearance. Sizes are coprime and at least 5, so that a factor names
 # the axis it comes from; small sizes collide with constants. No axis keeps its size from the first set to the second;
@@ -88,7 +89,7 @@ def draws(target: Any, *inputs: Any, dtype: Any = None, seed: int = 0, **given: 
         cotangents = rule.bwd(residuals, dy)
     """
     default = jnp.result_type(float)
-    subject = as_subject(target, count=len(inputs))
+    subject, inputs = with_inputs(as_subject(target, inputs=inputs), inputs)
     (dtype,) = (asked := settings(target, subject, inputs, dtypes=(dtype or default,), seed=seed, **given)).dtypes
     with jax.enable_x64(True):
         subject, found = inputs_for(subject, target, inputs, asked)
@@ -138,8 +139,9 @@ def _given(subject: Subject, found: list[Draw]) -> Inputs:
 
 def _seen(subject: Subject, found: list[Draw], asked: Settings) -> tuple[Subject, list[Draw]]:
     """Arguments that are not differentiated held fixed, and complex arrays as pairs of real ones."""
-    argnums = range(len(subject.arguments)) if asked.argnums is None else asked.argnums
-    if fixed := set(range(len(subject.arguments))) - set(argnums):
+    everything = set(range(len(subject.arguments)))
+    argnums = everything - set(subject.static) if asked.argnums is None else set(asked.argnums)
+    if fixed := everything - argnums:
         subject, found = held(subject, fixed), [d._replace(args=hold(d.args, fixed)) for d in found]
     complexes = any(map(is_complex, jax.tree.leaves(found[0].args)))
     with contextlib.suppress(Exception, SystemExit):  # the run in earnest reports the error

@@ -64,9 +64,10 @@ def _from_annotations(subject: Subject) -> list[Any]:
     for i, name in enumerate(subject.arguments):
         try:
             found.append(_from_hint(subject.name, name, hints.get(name)))
-        except InputError:
+        except InputError as error:
             if i < subject.required:
-                raise
+                hint = f"; or add {subject.name}_example(), which returns them, to its file" if subject.in_numpy else ""
+                raise InputError(f"{error}{hint}") from error.__cause__
             break  # it keeps its default, and so do those after it
     return found
 

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal
 
 from ...types import Layer
-from ..engine.compiling import with_loops_kept
 from ..engine.leaves import Leaf, cast, floats_of, is_complex, is_float, is_inexact, pack, unpack
 from ..engine.rewriting import widened
 from ..engine.width import as_users_have_it
@@ -21,6 +20,7 @@ FORWARD = "autodiff of the forward"
 UNDECORATED = "autodiff of the undecorated function"
 GIVEN = "autodiff of the function given as reference"
 SURROGATE = "autodiff of the function given as surrogate"
+NUMPY = "autodiff of the forward, which is NumPy's, run by JAX"
 DIFFERENCES = "differences"
 
 
@@ -56,6 +56,16 @@ class Subject(NamedTuple):
     none_is_zero: bool = False
     """Whether None for an argument says that its cotangent is zero, as in a ``custom_vjp``."""
     lines: Callable[..., Any] | None = None
+    by_hand: bool = True
+    """Whether somebody wrote the backward, and not JAX."""
+    in_numpy: bool = False
+    """Whether forward and backward are NumPy code, which cannot be traced."""
+    own: tuple[Any, ...] = ()
+    """The values of the last arguments, if nobody gives them, as those of the parameters of an instance."""
+    example: tuple[Any, ...] = ()
+    """Inputs on which it runs, if none are given."""
+    notes: tuple[str, ...] = ()
+    """What a report says of how it was judged."""
 
     def leaves(self, args: tuple[Any, ...]) -> list[Leaf]:
         """The names of the differentiable leaves of the arguments, in order."""
@@ -131,7 +141,7 @@ def from_rule(rule: Any, name: str | None = None, count: int = 0) -> Subject:
             raise InputError(f"the forward of {called} returns a pair (y, residuals); got {got}")
         return result
 
-    arguments, required, _ = _parameters(own_fwd, count)
+    arguments, required, _ = parameters_of(own_fwd, count)
     return Subject(called, fwd, bwd, lambda *args: fwd(*args)[0], arguments, source, required=required)
 
 
@@ -153,7 +163,7 @@ def from_custom_vjp(f: Any, name: str | None = None, count: int = 0) -> Subject:
     primal_fwd, primal_bwd = getattr(f, "fwd", None), getattr(f, "bwd", None)
     if primal_fwd is None or primal_bwd is None:
         raise InputError(f"expected a jax.custom_vjp function with defvjp called; got {f!r:.80}")
-    arguments, required, defaults = _parameters(f.fun, count)
+    arguments, required, defaults = parameters_of(f.fun, count)
     nondiff = tuple(i % len(arguments) for i in f.nondiff_argnums)
 
     def fwd(*args):
@@ -195,9 +205,9 @@ def from_callable(f: Callable[..., Any], name: str | None = None, count: int = 0
         return placed(pullback(dy))
 
     source = source_of(f)
-    arguments, required, _ = _parameters(f, count)
+    arguments, required, _ = parameters_of(f, count)
     called = name or str(getattr(source, "__qualname__", "f")).replace(".<locals>", "").removesuffix(".__call__")
-    return Subject(called, fwd, bwd, f, arguments, source, "other code", (), required, reference="")
+    return Subject(called, fwd, bwd, f, arguments, source, "other code", (), required, reference="", by_hand=False)
 
 
 def _moving(f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], list[Any], Callable[..., Any]]:
@@ -220,7 +230,7 @@ def source_of(f: Callable[..., Any]) -> Callable[..., Any]:
     return f if hasattr(f, "__name__") else getattr(f, "fun", None) or type(f).__call__
 
 
-def _parameters(f: Callable[..., Any], count: int) -> tuple[tuple[str, ...], int, tuple[Any, ...]]:
+def parameters_of(f: Callable[..., Any], count: int) -> tuple[tuple[str, ...], int, tuple[Any, ...]]:
     """The names of the arguments by position, how many of them have no default, and every argument's default.
 
     If ``f`` takes any number of arguments, there are ``count`` of them.
@@ -237,24 +247,6 @@ def _parameters(f: Callable[..., Any], count: int) -> tuple[tuple[str, ...], int
         names += [f"{rest}[{i}]" for i in range(count - len(names))]
         required = max(required, count)
     return tuple(names), required, tuple(p.default for p in placed)
-
-
-def as_subject(target: Any, name: str | None = None, count: int = 0) -> Subject:
-    """Any target of ``check`` in one form, for ``count`` inputs. Raises InputError if it is none."""
-    subject = _in_one_form(target, name, count)
-    return subject._replace(fwd=with_loops_kept(subject.fwd), bwd=with_loops_kept(subject.bwd))
-
-
-def _in_one_form(target: Any, name: str | None, count: int) -> Subject:
-    if isinstance(target, Layer):
-        return from_layer(target, name)
-    if isinstance(target, tuple) and len(target) == 2 and all(callable(part) for part in target):
-        return from_rule(target, name, count)
-    if isinstance(target, jax.custom_vjp):
-        return from_custom_vjp(target, name, count)
-    if not callable(target) or isinstance(target, type):
-        raise InputError(f"expected a function, a Rule, a pair (fwd, bwd) or a Layer; got {target!r:.80}")
-    return from_callable(target, name, count)
 
 
 # ---------------------------------------------------------------- the subject seen otherwise

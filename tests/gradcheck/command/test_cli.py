@@ -141,6 +141,7 @@ def test_every_kind_is_found_once_and_in_order(write):
     everything = {
         "twice": "", "whole": "", "made": "", "quoted": "", "needy": "needs arguments",
         "broken": "broken() raised ValueError: no such thing", "sine": "", "net": "a Layer needs --in-shape",
+        "_private": "",
     }  # fmt: skip
     assert list(found("rules.py").items()) == list(everything.items())
     assert found("rules.py", (7,)) == everything | {"net": ""}
