@@ -36,8 +36,9 @@ SIGHT = 8  # rounding units of |dy|·|y|/|x|: differences see nothing below
 ROUNDED = 4  # rounding units of float32: an error up to this may come from constants that are float32
 SHORT, CONSTANTS = 12, 64  # digits of a constant that its author wrote out, and how many of an array are looked at
 
-# A constant up to GUARD keeps a divisor off zero; who neglects it may be off by NEGLIGIBLE of the largest entry.
-GUARD, NEGLIGIBLE = 1e-6, 1e-6
+# A constant up to GUARD keeps a divisor, or a logarithm, off zero; who neglects it may be off by NEGLIGIBLE of the
+# largest entry: log(p + 1e-7) is by 1e-5 at p = 0.01.
+GUARD, NEGLIGIBLE = 1e-6, 1e-5
 
 # ---------------------------------------------------------------- kinks
 

@@ -1,11 +1,14 @@
 """NumPy homework as people write it: each file of ``homework/``, and what must be said of each thing in it."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jaxtyping import Float, Int
 
 from funcnet import gradcheck
+from funcnet.__main__ import main
 from funcnet.gradcheck.command.discovery import find, opened
 
 HOME = Path(__file__).parent / "homework"
@@ -54,10 +57,12 @@ CASES = {
     ("cached_classes", "TwoLayerNet"): ((), {}),
     ("cached_classes", "Sigmoid"): ((), {}),
     ("cached_classes", "BatchNorm"): ((), {}),
+    ("cached_classes", "SoftmaxLoss"): ((), {}),
     ("cached_classes_wrong", "Affine"): ((), {"dparams[1]": ("wrong-reduction-axis", "return np.dot(x, W) + b")}),
     ("cached_classes_wrong", "TwoLayerNet"): ((), {"dX": ("missing-factor", 'np.tanh(X @ self.params["W1"]')}),
     ("cached_classes_wrong", "Sigmoid"): ((), {"dx": ("ignores-cotangent", None)}),
     ("cached_classes_wrong", "BatchNorm"): ((), {"dx": ("path-lost", "self.std = np.sqrt(")}),
+    ("cached_classes_wrong", "SoftmaxLoss"): ((), {"dscores": ("wrong-scale", "return -np.log(")}),
     ("neurons", "Neuron"): ((), {}),
     ("neurons", "Layer"): ((), {}),
     ("neurons_wrong", "Neuron"): ((), {"dactivations": ("updated-weights", None)}),
@@ -89,6 +94,14 @@ def test_homework_is_judged_rightly(file, name):
         assert line in found[gradient][1] if line else found[gradient][1] is None, report
     assert not report.ulps
     assert any("NumPy code" in note for note in report.notes)
+
+
+def test_the_command_shows_what_was_tried_and_no_more(capsys):
+    assert main(["check", str(HOME / "neurons_wrong.py"), "--quick"]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"name +verdict +seconds +mistake", out)
+    assert re.search(r"Neuron +wrong +[\d.]+ +updated-weights", out)
+    assert "left out: NeuralNetwork: it has a forward and no backward" in out
 
 
 def test_everything_in_the_files_has_a_row():
@@ -136,6 +149,27 @@ def test_settings_stand_beside_shapes_and_stay_as_they_are():
     assert report.verdict == "correct"
     assert setting.keys() == {"mode", "eps", "running_mean"}
     assert not setting["running_mean"].any()
+
+
+def rows_forward(x: Float[np.ndarray, "K D"], rows: Int[np.ndarray, "N"]):
+    return x[rows], (x, rows)
+
+
+def rows_backward(dout, cache):
+    dx = np.zeros_like(cache[0])
+    np.add.at(dx, cache[1], dout)
+    return dx, None
+
+
+def test_annotations_and_settings_of_the_check_hold_for_numpy_too():
+    rows = rows_forward, rows_backward
+    assert gradcheck.check(rows, ranges={"rows": "K"}).verdict == "correct"
+    plain = gradcheck.check(rows, "K D", "N:int<K", reference=lambda x, rows: x[rows], quick=True)
+    assert (plain.verdict, plain.reference) == ("correct", "autodiff of the function given as reference")
+    fixed = gradcheck.check(AFFINE_PAIR, *AFFINE, argnums=(0, 1), quick=True)
+    assert (fixed.verdict, fixed.worst.keys()) == ("correct", {"x", "w"})
+    ((args, dy), *_) = gradcheck.draws(AFFINE_PAIR, *AFFINE)
+    assert [np.shape(arg) for arg in (*args, dy)] == [(5, 7), (7, 11), (11,), (5, 11)]
 
 
 def test_without_inputs_it_says_how_to_give_them():

@@ -139,13 +139,13 @@ def find(module: ModuleType, in_shape: tuple[int, ...] | None = None) -> list[Fo
 
     A pair is ``X_fwd``, ``X_bwd`` or ``X_forward``, ``X_backward``, in any such form. In the order of definition, each
     once: a pair only if nothing else holds the same two functions, and under a public name if it has one. What looks
-    like half of one is left out, with what to change.
+    like half of one is left out, with what to change, unless it is private.
     """
     names = _names(module)
     candidates: dict[str, Found] = {}
     for name in names:
         found = _examined(module, name, in_shape)
-        if found is not None:
+        if found is not None and not (found.left_out and name.startswith("_")):
             candidates[name] = found
     held = {_functions(found.target)[1:] for name, found in candidates.items() if found.name == name}
     once: dict[Any, Found] = {}
@@ -156,7 +156,8 @@ def find(module: ModuleType, in_shape: tuple[int, ...] | None = None) -> list[Fo
             if key not in once or (once[key].name.startswith("_") and not found.name.startswith("_")):
                 once[key] = found
     used = {part for found in once.values() for part in _functions(found.target)}
-    halves = (_half(module, name, bool(once)) for name in names if id(vars(module).get(name)) not in used)
+    rest = [name for name in names if not name.startswith("_") and id(vars(module).get(name)) not in used]
+    halves = (_half(module, name, bool(once)) for name in rest)
     return [*once.values(), *(half for half in halves if half and half.name not in candidates)]
 
 
@@ -218,7 +219,7 @@ def _of_kind(module: ModuleType, name: str, value: Any, in_shape: tuple[int, ...
         return None
     if is_layer(type(value)) and is_homework(type(value)):
         return Found(name, value)
-    if "loss" in name.lower() and returns_gradient(value):
+    if "loss" in name.lower() and "example" not in name and returns_gradient(value):
         return Found(name, value)
     if callable(value) and isinstance(inspect.unwrap(value, stop=_has_rule), jax.custom_vjp):  # perhaps under jit
         return Found(name, value)

@@ -114,7 +114,12 @@ def negligible_guards(subject: Subject, probes: list[Probe]) -> str | None:
 
 def _rerun(subject: Subject, hooks: Hooks) -> Subject:
     """The subject with its steps changed; of NumPy code only the reference can be, whose value is then another."""
+
+    def of_numpy(*args: Any) -> Any:
+        f, floats = of_floats(subject.primal, args)  # NumPy must see the values of all else
+        return rerun(f, hooks)(*floats)
+
     if subject.in_numpy:
-        return subject._replace(primal=rerun(subject.primal, hooks), primal_is="a surrogate")
+        return subject._replace(primal=of_numpy, primal_is="a surrogate")
     fwd, bwd, primal = (rerun(f, hooks) for f in (subject.fwd, subject.bwd, subject.primal))
     return subject._replace(fwd=fwd, bwd=bwd, primal=primal)

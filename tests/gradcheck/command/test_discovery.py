@@ -59,6 +59,7 @@ LEFT_OUT = {
         "f_fwd": "f_example() raised ValueError: no data"
     },
     PAIR.format("sine_forward", "sine_back"): {},
+    PAIR.format("_sine_forward", "_sine_back"): {},
     PAIR.format("sine_back", "sine_backward"): {"sine_backward": "there is no sine_forward beside it"},
     PAIR.format("a_fwd", "a_bwd") + "def b_fwd(x): return x, ()": {"a": "", "b_fwd": "there is no b_bwd beside it"},
     "def sine(x): return np.sin(x)\ndef sine_grad(x): return np.cos(x)": {

@@ -65,6 +65,6 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path, does, said):
 
 def test_a_thread_that_never_ends_does_not_hold_the_command(tmp_path):
     text = HEAD.replace("bad_", "_") + "threading.Thread(target=lambda: time.sleep(1000)).start()\n"
-    _, right, half = outcome(tmp_path / "hostile.py", text)
+    _, right = outcome(tmp_path / "hostile.py", text)
     assert isinstance(right, Checked)
-    assert (right.verdict, half.reason) == ("correct", "there is no _bwd beside it")
+    assert right.verdict == "correct"

@@ -55,6 +55,19 @@ class Sigmoid:
         return self.out * (1.0 - self.out)
 
 
+class SoftmaxLoss:
+    def forward(self, scores, t):
+        self.t = t
+        e = np.exp(scores - scores.max(axis=1, keepdims=True))
+        self.y = e / e.sum(axis=1, keepdims=True)
+        return -np.log(self.y[np.arange(len(t)), t]).mean()
+
+    def backward(self, dout=1):
+        dx = self.y.copy()
+        dx[np.arange(len(self.t)), self.t] -= 1
+        return dx * dout
+
+
 class BatchNorm:
     def __init__(self, num_features, momentum=0.9, eps=1e-5):
         self.gamma = np.ones(num_features)
@@ -77,3 +90,4 @@ class BatchNorm:
 
 
 Affine_example = (Affine(np.linspace(-1, 1, 12).reshape(4, 3), np.zeros(3)), np.ones((5, 4)) * np.arange(5)[:, None])
+SoftmaxLoss_example = SoftmaxLoss(), np.random.RandomState(8).randn(4, 3), np.array([0, 2, 1, 1])
