@@ -92,6 +92,8 @@ class Box(np.lib.mixins.NDArrayOperatorsMixin):
         return np.array(self.value)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "value":  # NumPy and copies ask for what there is not
+            raise AttributeError(name)
         found = getattr(self.value, name)
         if callable(found):
             return lambda *args, **kwargs: boxed(found(*opened(args), **opened(kwargs)))

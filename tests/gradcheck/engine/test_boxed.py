@@ -1,10 +1,12 @@
 """NumPy code, run by JAX: the same values as NumPy's, and JAX's derivative of them."""
 
+import copy
+
 import jax
 import numpy as np
 import pytest
 
-from funcnet.gradcheck.engine.boxed import UntraceableError, by_jax
+from funcnet.gradcheck.engine.boxed import Box, UntraceableError, by_jax
 
 X = np.random.default_rng(0).normal(size=(3, 5))
 LABELS = np.array([1, 4, 1])
@@ -74,6 +76,13 @@ def test_values_and_derivatives_are_those_of_numpy(f):
     slopes = jax.tree.map(lambda a, b: (a - b) / (2 * step), ahead, behind)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), pushed, slopes)
     assert globals()["np"] is np
+
+
+def test_a_copy_of_a_box_is_none_of_it():
+    box = Box(np.ones(3))
+    shallow, deep = copy.copy(box), copy.deepcopy(box)
+    box[0] = 5
+    assert [other.value[0] for other in (shallow, deep)] == [5, 1]
 
 
 def into_numpys_array(x):
