@@ -15,7 +15,7 @@ from .diagnose.numbers import by_numbers
 from .diagnose.paths import without_cancelled
 from .engine.inspection import calls_autodiff, casts_down, primitives
 from .engine.jaxprs import OpaqueError
-from .engine.leaves import all_finite, cast, first_line
+from .engine.leaves import all_finite, cast, first_line, with_default_integers
 from .engine.width import as_users_have_it, in_float64
 from .judge import arithmetic, kinks, reference
 from .judge.assumptions import assumed, negligible_guards
@@ -147,8 +147,10 @@ def _called_once(subject: Subject, given: Inputs) -> tuple[tuple[Any, ...], Any,
     """Arguments, the residuals of them, and a cotangent."""
     draw = given.draws[0]
     args = draw.args if given.narrow else cast(draw.args, jnp.float64)
-    y, residuals = subject.fwd(*args)
-    return args, residuals, draw_cotangent(y, np.random.default_rng([draw.seed, tolerances.SEED_DY]))
+    with as_users_have_it(args):
+        args = with_default_integers(args)
+        y, residuals = subject.fwd(*args)
+        return args, residuals, draw_cotangent(y, np.random.default_rng([draw.seed, tolerances.SEED_DY]))
 
 
 def _without_the_left_out(subject: Subject, given: Inputs, report: Report) -> tuple[Subject, Inputs, Report]:
@@ -158,11 +160,14 @@ def _without_the_left_out(subject: Subject, given: Inputs, report: Report) -> tu
     a pair it is a finding. Raises Malformed.
     """
     args, residuals, dy = _called_once(subject, given)
-    if not (none := left_out(subject, args, residuals, dy)):
+    with as_users_have_it(args):
+        none = left_out(subject, args, residuals, dy)
+        zero = none and subject.none_is_zero
+        moving = reference.moving(subject.primal, subject.leaves(args), args, dy) if zero else ()
+    if not none:
         return subject, given, report
     names = [subject.arguments[i] for i in none]
     if subject.none_is_zero:
-        moving = reference.moving(subject.primal, subject.leaves(args), args, dy)
         conditions = tuple(f"{name} is not differentiated" for name in names if name in moving)
         report = dataclasses.replace(report, conditions=conditions)
     else:

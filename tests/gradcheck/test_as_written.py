@@ -66,6 +66,24 @@ def on_the_host(x):
     return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="sequential")
 
 
+@jax.custom_jvp
+@jax.vmap
+def thirds(row):
+    """Divided by 3 until all entries are below 0.1: under vmap the condition of the loop is one for each row."""
+    return jax.lax.while_loop(lambda row: jnp.abs(row).max() > 0.1, lambda row: row / 3, row)
+
+
+@thirds.defjvp
+def thirds_jvp(primals, tangents):
+    return thirds(primals[0]), tangents[0] * thirds(primals[0]) / primals[0]
+
+
+def recurrent(x):
+    """A loop with a state in float32, and weights in JAX's default width: with x64 its body would return float64."""
+    step = lambda state, row: (jnp.tanh(state + row) * jnp.ones(7), row)  # noqa: E731
+    return jax.lax.scan(step, jnp.zeros(7, jnp.float32), x)[0]
+
+
 UNDECORATED, DIFFERENCES = "autodiff of the undecorated function", "differences"
 CALLABLES = {
     "vmap": (jax.vmap(square, in_axes=1), (X,), "correct", UNDECORATED),
@@ -94,6 +112,9 @@ CALLABLES = {
         rule(lambda z, w: z * w, lambda z, w: (z * w, (z, w)), lambda r, g: (g * r[1], g * jnp.conj(r[0]))),
         (X + 1j * Y, Y - 1j * X), "wrong", UNDECORATED,
     ),
+    "a state in float32": (recurrent, (X,), "correct", DIFFERENCES),
+    "a wrong rule before it": (lambda x: recurrent(half(x)), (X,), "wrong", UNDECORATED),
+    "a loop for each row": (thirds, (X,), "correct", UNDECORATED),
     "a spectrum": (lambda x: jnp.fft.rfft(x), (X,), "correct", DIFFERENCES),
 }  # fmt: skip
 

@@ -333,6 +333,7 @@ def _scan(step: Step, values: list[Any], hooks: Hooks) -> list[Any]:
 
 
 def _while(step: Step, values: list[Any], hooks: Hooks) -> list[Any]:
+    """The loop again. Under ``vmap`` its condition is an array: it turns while any is true, and moves those alone."""
     condition, body = step.bodies
     first = step.params["cond_nconsts"]
     second = first + step.params["body_nconsts"]
@@ -341,18 +342,25 @@ def _while(step: Step, values: list[Any], hooks: Hooks) -> list[Any]:
         return evaluate(condition, [*values[:first], *carry], hooks)[0]
 
     def turned(carry):
-        return evaluate(body, [*values[first:second], *carry], hooks)
+        moved = evaluate(body, [*values[first:second], *carry], hooks)
+        going = goes_on(carry) if condition.types[condition.outputs[0]].shape else True
+        return [new if going is True else _where(going, new, old) for new, old in zip(moved, carry, strict=True)]
 
     most = hooks.turns
     if most is None:
-        return lax.while_loop(goes_on, turned, values[second:])
+        return lax.while_loop(lambda carry: goes_on(carry).any(), turned, values[second:])
     found, _ = lax.while_loop(
-        lambda state: goes_on(state[0]) & (state[1] < most),
+        lambda state: goes_on(state[0]).any() & (state[1] < most),
         lambda state: (turned(state[0]), state[1] + 1),
         (values[second:], jnp.zeros((), int)),
     )
     cut = goes_on(found)
-    return [jnp.where(cut, jnp.nan, v) if jnp.issubdtype(v.dtype, jnp.floating) else v for v in found]
+    return [_where(cut, jnp.nan, v) if jnp.issubdtype(v.dtype, jnp.floating) else v for v in found]
+
+
+def _where(going: Any, new: Any, old: Any) -> Any:
+    """``new`` where ``going`` is true; its axes are the first of ``old``."""
+    return jnp.where(going.reshape(*going.shape, *(1,) * (old.ndim - going.ndim)), new, old)
 
 
 def with_stops_held(f: Callable[..., Any], floats: list[Any]) -> Callable[..., Any] | None:

@@ -14,6 +14,7 @@ from ..engine.compiling import compiled
 from ..engine.jaxprs import Traced
 from ..engine.leaves import cast, close, first_line, floats_of, is_float, peak, with_default_integers
 from ..engine.rewriting import undecorated
+from ..engine.width import as_users_have_it
 from ..trial.draws import Draw, draw_cotangent
 from ..trial.subject import DIFFERENCES, NUMPY, UNDECORATED, Subject
 from ..watch import at
@@ -33,7 +34,8 @@ def on_its_rung(subject: Subject, args: tuple[Any, ...]) -> Subject:
     if subject.reference:
         return subject
     try:
-        primal = undecorated(subject.primal, args)
+        with as_users_have_it(args):
+            primal = undecorated(subject.primal, args)
     except jax.errors.JAXTypeError:  # it looks at values
         primal = None
     if primal is None:

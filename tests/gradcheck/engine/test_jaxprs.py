@@ -52,6 +52,16 @@ def test_another_arithmetic_is_an_argument_in_loops_and_branches_too():
     assert {"scan", "cond", "while", "sin", "tanh", "cos", "exp"} <= seen
 
 
+def test_each_row_of_a_loop_under_vmap_ends_for_itself():
+    def thirds(x):
+        return lax.while_loop(lambda x: jnp.abs(x) > 0.1, lambda x: x / 3, x)
+
+    wide = jnp.array([0.05, 0.2, 5.0])
+    program = flattened(jax.make_jaxpr(jax.vmap(thirds))(wide), None, LOOPS)
+    np.testing.assert_allclose(evaluate(program, [wide])[0], [0.05, 0.2 / 3, 5 / 81], rtol=1e-6)
+    np.testing.assert_allclose(evaluate(program, [wide], Hooks(turns=1))[0], [0.05, 0.2 / 3, np.nan], rtol=1e-6)
+
+
 def test_operands_know_their_turn_and_results_their_number():
     program = program_of(lambda x: lax.scan(lambda y, r: (y * r, y), x, jnp.stack([x, x, x]))[0], [X], __file__, True)
 
