@@ -119,18 +119,23 @@ def _checked(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Sett
             report = report.but(notes=[BY_AUTODIFF])
         subject, given, report = _without_the_left_out(subject, given, report)
         at(known=report)
-        draw, wide = given.draws[0], _widened(subject, given) if given.narrow else subject
+        draw, casts = given.draws[0], not given.narrow and _casts_down(subject, given.draws[0])
+        wide = _widened(subject, given) if given.narrow or casts else subject
+        if wide is None and casts:  # a kernel that takes float64, and computes in float32
+            report = report.but(notes=["judged in float32: a kernel in it cannot be widened"])
+            return _in_its_dtypes(subject, draw._replace(args=cast(draw.args, jnp.float32)), report)
         if wide is None:
             return _in_its_dtypes(subject, draw, report)
+        if casts:
+            report = report.but(notes=["it computes in narrower floats than it gets: judged with all in float64"])
         if subject.reference == DIFFERENCES:
             return _by_differences(wide, given, report)
-        if not given.narrow and _is_a_limit(subject, draw.args) and (seen := _by_differences(subject, given, report)):
+        if not given.narrow and _is_a_limit(subject, draw.args) and (seen := _by_differences(wide, given, report)):
             return seen
         try:
-            return _by_autodiff(subject, given, asked.dtypes, quick, report)
+            return _by_autodiff(wide, subject, given, asked.dtypes, quick, report)
         except reference.NoReference as error:
-            report = report.but(notes=[str(error)])
-            return _by_differences(wide, given, report)
+            return _by_differences(wide, given, report.but(notes=[str(error)]))
     except Malformed as malformed:
         return report.but("wrong", malformed.findings)
 
@@ -178,17 +183,11 @@ def _without_the_left_out(subject: Subject, given: Inputs, report: Report) -> tu
     return held(subject, none), given._replace(draws=draws, rows=rows), report
 
 
-def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: bool, report: Report) -> Report:
-    """The walk beside ``jax.vjp`` of the primal. Raises Malformed, and NoReference if there is none."""
-    as_given = subject
-    if given.narrow or _casts_down(subject, given.draws[0]):
-        draw, wide = given.draws[0], _widened(subject, given)
-        if wide is None:  # a kernel that takes float64, and computes in float32
-            report = report.but(notes=["judged in float32: a kernel in it cannot be widened"])
-            return _in_its_dtypes(subject, draw._replace(args=cast(draw.args, jnp.float32)), report)
-        subject = wide
-        if not given.narrow:
-            report = report.but(notes=["it computes in narrower floats than it gets: judged with all in float64"])
+def _by_autodiff(
+    subject: Subject, as_given: Subject, given: Inputs, dtypes: Sequence[Any], quick: bool, report: Report
+) -> Report:
+    """The walk beside ``jax.vjp`` of the primal, for a subject that is widened if it has to be. Raises Malformed, and
+    NoReference if there is none."""
     try:
         probes, laws = _probed(subject, given.draws, quick)
     except Malformed as malformed:
@@ -205,7 +204,9 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     report = report.but(notes=[*reasons, *notes])
     if reasons:
         return report.but("inconclusive")
-    condition = negligible_guards(subject, probes) if wrong and not laws else None
+    condition, doubt = negligible_guards(subject, probes) if wrong and not laws else ("", "")
+    if doubt:
+        return report.but("inconclusive", notes=[doubt])
     if wrong and not condition:
         text = "is wrong; there was no time to find the reason"
         leaves = [Finding(*probes[0].leaves[i], "unexplained", text) for i in _wrong_leaves(probes)]
@@ -213,7 +214,7 @@ def _by_autodiff(subject: Subject, given: Inputs, dtypes: Sequence[Any], quick: 
     if not condition and (findings := _explained(subject, probes, laws)):
         vague = all(finding.mistake in VAGUE for finding in findings)
         at("the author's assumptions", known=report.but("wrong", findings))
-        condition = assumed(subject, probes) if vague and not laws else None
+        condition = assumed(subject, probes) if vague and not laws else ""
         if not condition:
             return report.but("wrong", findings)
     if condition:

@@ -34,11 +34,14 @@ BLURRED_NARROW = 0.25
 ELEMENTS_MOVED, DIRECTIONS = 200, 8  # of a leaf, one by one; and directions that move all of it
 SIGHT = 8  # rounding units of |dy|·|y|/|x|: differences see nothing below
 ROUNDED = 4  # rounding units of float32: an error up to this may come from constants that are float32
-SHORT, CONSTANTS = 12, 64  # digits of a constant that its author wrote out, and how many of an array are looked at
+SHORT, CONSTANTS = 12, 64  # digits, or bits, of a constant that was not rounded; and how many of an array are looked at
 
 # A constant up to GUARD keeps a divisor, or a logarithm, off zero; who neglects it may be off by NEGLIGIBLE of the
 # largest entry: log(p + 1e-7) is by 1e-5 at p = 0.01.
 GUARD, NEGLIGIBLE = 1e-6, 1e-5
+# A loop that ends at a tolerance is off its limit by up to UNCONVERGED of the largest entry, and so is its derivative:
+# at TIGHTER times the tolerance the error is at most SHRUNK times as large.
+UNCONVERGED, TIGHTER, SHRUNK = 1e-3, 1e-3, 1e-2
 
 # ---------------------------------------------------------------- kinks
 

@@ -20,6 +20,7 @@ from funcnet.gradcheck import check
 R = np.random.default_rng(0)
 X, Y, W = (R.normal(size=shape).astype(np.float32) for shape in ((5, 7), (5, 7), (7, 3)))
 LABELS = np.array([1, 2, 0, 3, 1])
+HALVES = R.uniform(0.3, 0.7, 7).astype(np.float32)
 ONE_HOT = np.eye(7, dtype=np.float32)[LABELS]
 
 
@@ -111,6 +112,9 @@ CALLABLES = {
     "complex, conjugated": (
         rule(lambda z, w: z * w, lambda z, w: (z * w, (z, w)), lambda r, g: (g * r[1], g * jnp.conj(r[0]))),
         (X + 1j * Y, Y - 1j * X), "wrong", UNDECORATED,
+    ),
+    "in float32 inside": (
+        lambda x: jax.nn.softmax(x.astype(jnp.float32)).astype(x.dtype), (X,), "correct", DIFFERENCES
     ),
     "a state in float32": (recurrent, (X,), "correct", DIFFERENCES),
     "a wrong rule before it": (lambda x: recurrent(half(x)), (X,), "wrong", UNDECORATED),
@@ -294,6 +298,17 @@ def masked_bwd(r, g):
     return jnp.where(mask, y * (g - (g * y).sum(axis=-1, keepdims=True)), 0.0), None
 
 
+def fixed_point(a, times=1.0):
+    """x = cos(a·x), by iteration to 1e-7, with the derivative of the limit."""
+    turn = lambda a, x: jnp.cos(a * x)  # noqa: E731
+    limit = lambda a: jax.lax.while_loop(  # noqa: E731
+        lambda x: jnp.abs(turn(a, x) - x).max() > 1e-7, lambda x: turn(a, x), jnp.ones_like(a)
+    )
+    slope = lambda a, x: -x * jnp.sin(a * x) / (1 + a * jnp.sin(a * x))  # noqa: E731
+    f = rule(limit, lambda a: (limit(a), a), lambda a, g: (times * g * slope(a, limit(a)),))
+    return f(a)
+
+
 TEXTBOOK, SUMS = (cross_entropy, textbook), ("the rows of y sum to 1",)
 CONDITIONS = [
     (TEXTBOOK, ("N K", "N K"), {}, SUMS),
@@ -304,6 +319,7 @@ CONDITIONS = [
     (loss_of_labels(), ("N K", "N K"), {}, ("y is not differentiated",)),
     (loss_of_labels(), ("N K", "N K"), {"argnums": 0}, ()),
     ((masked, masked_bwd), ("N K", "N K:bool"), {}, ("1e-08 in the forward is negligible",)),
+    (fixed_point, (HALVES,), {}, ("1e-07 in the forward is negligible",)),
 ]
 
 
@@ -319,6 +335,8 @@ def test_no_assumption_makes_another_mistake_right():
     assert report.verdict == "wrong"
     guarded = check((masked, lambda r, g: (1.0001 * masked_bwd(r, g)[0], None)), "N K", "N K:bool", quick=True)
     assert guarded.verdict == "wrong"
+    far = check(functools.partial(fixed_point, times=1.00001), HALVES, quick=True)
+    assert far.verdict == "wrong"
     no_mask = check((lambda x: (jnp.maximum(x, 0), x), lambda x, g: (g,)), "N K", quick=True)  # right if x is positive
     assert no_mask.verdict == "wrong"
 

@@ -297,7 +297,7 @@ def log_softmax_without_its_sum(f):
     return bwd
 
 
-@plant("jax.numpy:logaddexp", lambda r: (r.normal(7), r.normal(7)), "dx1 dx2", "swapped-cotangents")
+@plant("jax.numpy:logaddexp", lambda r: (r.normal(7), r.normal(7)), "dargs[0] dargs[1]", "swapped-cotangents")
 def logarithm_of_a_sum_with_its_cotangents_swapped(f):
     def bwd(saved, dy):
         x1, x2 = saved

@@ -39,7 +39,7 @@ def custom_derivatives(f: Callable[..., Any], floats: Sequence[Any]) -> list[str
 
 
 def rounded_constants(f: Callable[..., Any], floats: Sequence[Any]) -> list[float]:
-    """The constants in ``f`` that were rounded to float32, except whole and short ones such as 0.5."""
+    """The constants in ``f`` that were rounded to float32, except whole and short ones such as 0.5 and 2**-52."""
     try:
         closed = closed_jaxpr(f, floats)
     except jax.errors.JAXTypeError:  # it looks at values
@@ -48,7 +48,8 @@ def rounded_constants(f: Callable[..., Any], floats: Sequence[Any]) -> list[floa
     numbers = [
         float(n) for c in (*literals, *closed.consts) if is_float(np.asarray(c)) for n in np.ravel(c)[:CONSTANTS]
     ]
-    return [n for n in numbers if float(np.float32(n)) == n and not n.is_integer() and len(repr(n)) > SHORT]
+    exact = lambda n: n.is_integer() or (math.frexp(n)[0] * 2**SHORT).is_integer()  # noqa: E731  (few bits: 2**-52)
+    return [n for n in numbers if float(np.float32(n)) == n and not exact(n) and len(repr(n)) > SHORT]
 
 
 def casts_down(f: Callable[..., Any], *args: Any) -> bool:

@@ -44,9 +44,11 @@ def _rerun(f: Callable[..., Any], flatten: Callable[[Any], Program], hooks: Hook
     return with_loops_kept(run)
 
 
-def rerun(f: Callable[..., Any], hooks: Hooks) -> Callable[..., Any]:
-    """``f`` run step by step, with what the hooks change. Custom derivatives stay."""
-    return _rerun(f, lambda closed: flattened(closed, CALLS, LOOPS), hooks._replace(step=_in_its_line))
+def rerun(f: Callable[..., Any], hooks: Hooks, inline_custom: bool = False) -> Callable[..., Any]:
+    """``f`` run step by step, with what the hooks change. Custom derivatives stay, and hide what they hold from the
+    hooks, unless they are inlined."""
+    calls = CALLS | CUSTOM if inline_custom else CALLS
+    return _rerun(f, lambda closed: flattened(closed, calls, LOOPS), hooks._replace(step=_in_its_line))
 
 
 def bounded(f: Callable[..., Any], turns: int) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """Assumptions: a backward that is wrong on random inputs may be right on those that its author had in mind."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,26 +11,37 @@ from ..engine.inspection import primitives
 from ..engine.jaxprs import Hooks
 from ..engine.leaves import is_float, peak
 from ..engine.rewriting import rerun
-from ..tolerances import FAR_OFF, GUARD, NEGLIGIBLE, SEED_ASSUMED, TURNS, VANISHING
+from ..tolerances import (
+    FAR_OFF,
+    GUARD,
+    NEGLIGIBLE,
+    SEED_ASSUMED,
+    SHRUNK,
+    TIGHTER,
+    TINY,
+    TURNS,
+    UNCONVERGED,
+    UNSURE,
+    VANISHING,
+)
 from ..trial.domains import ASSUMED, Domain
 from ..trial.draws import Draw
-from ..trial.subject import Held, InputError, Subject
-from .form import Malformed
+from ..trial.subject import Held, Subject
 from .probe import Probe, compiled_sides, probe
 from .reference import of_floats
 
 ANY = Domain("{} is any array", lambda rng, shape: rng.normal(size=shape), lambda array: True)
 
 
-def assumed(subject: Subject, probes: list[Probe]) -> str | None:
-    """The domain of an argument in which the backward is right, as in "the rows of y sum to 1"; None if there is none.
+def assumed(subject: Subject, probes: list[Probe]) -> str:
+    """The domain of an argument in which the backward is right, as in "the rows of y sum to 1"; empty if there is none.
 
     A domain is tried on one argument at a time, at every size that was probed. It must leave a gradient to compare:
     that of x² is right by accident where x is 0. A caller's own arrays are wrong where they are, if other arrays, or
     those of one sign, would do.
     """
     if probes[0].agrees:  # it is wrong at some sizes alone
-        return None
+        return ""
     given = probes[0].draw.domain == "given arrays"
     if "while" in primitives(*of_floats(subject.primal, probes[0].draw.args)):
         subject = _rerun(subject, Hooks(turns=TURNS[-1]))  # outside its domain a loop may go on for ever
@@ -41,7 +52,7 @@ def assumed(subject: Subject, probes: list[Probe]) -> str | None:
                 if given and not domain.exact:
                     break
                 return domain.says.format(name)
-    return None
+    return ""
 
 
 def _right(subject: Subject, p: Probe, sides: Callable[..., Any], place: int, domain: Domain) -> bool:
@@ -50,7 +61,7 @@ def _right(subject: Subject, p: Probe, sides: Callable[..., Any], place: int, do
         if _far_off(p, sides, draw.args):
             return False
         found = probe(subject, draw)
-    except (Malformed, InputError, ValueError):  # ValueError: no such array has that shape
+    except Exception:  # no array of that shape lies in it, or the forward raises there
         return False
     pairs = ((was[k], now[k]) for was, now in zip(p.refs, found.refs, strict=True) for k in p.wrong)
     return found.agrees and all(2 * np.count_nonzero(now) > np.count_nonzero(was) for was, now in pairs)
@@ -86,30 +97,56 @@ def _within(draw: Draw, place: int, domain: Domain) -> Draw:
     return draw._replace(args=jax.tree.unflatten(structure, leaves))
 
 
-def negligible_guards(subject: Subject, probes: list[Probe]) -> str | None:
-    """The constants that keep a divisor off zero, if the backward is right without them, as in "1e-08 is negligible".
+class Excuse(NamedTuple):
+    """A ``condition`` under which a backward that seems wrong is right, or a ``doubt`` for which nobody is blamed."""
 
-    It must be off by next to nothing; if an epsilon matters, leaving it out is a mistake.
+    condition: str = ""
+    doubt: str = ""
+
+
+def negligible_guards(subject: Subject, probes: list[Probe]) -> Excuse:
+    """The tiny constants of the forward that a derivation may neglect, as in "1e-08 is negligible".
+
+    Such a constant keeps a divisor off zero, and the backward is off by next to nothing, and right without it; if an
+    epsilon matters, leaving it out is a mistake. Or it ends a loop, of whose limit the backward is the derivative: then
+    the error is as large as the tolerance, and shrinks with it; or, as the derivative of such a loop may be very
+    sensitive to rounding, what is left says nothing, and nobody is blamed.
     """
-    pairs = ((got[i], ref[i]) for p in probes for got, ref in zip(p.gots, p.refs, strict=True) for i in p.wrong)
-    if any(peak(got - ref) > NEGLIGIBLE * peak(ref) for got, ref in pairs):
-        return None
-    guards: list[float] = []
+    loops = "while" in primitives(*of_floats(subject.primal, probes[0].draw.args))
+    errors = [_apart(p.gots, p.refs, p.wrong) for p in probes]
+    if max(errors) > (UNCONVERGED if loops else NEGLIGIBLE):
+        return Excuse()
+    guards: dict[float, None] = {}
 
-    def without(value):
+    def smaller(value):
         if np.ndim(value) == 0 and is_float(np.asarray(value)) and 0 < abs(value) <= GUARD:
-            guards.append(float(value))
-            return 0 * value
+            guards[float(value)] = None
+            return (TIGHTER if loops else 0) * value
         return value
 
-    bare = _rerun(subject, Hooks(constant=without, turns=TURNS[-1]))  # without its tolerance no loop would end
+    bare = _rerun(subject, Hooks(constant=smaller, turns=TURNS[-1]))  # without its tolerance no loop would end
     try:
-        right = all(probe(bare, p.draw).agrees for p in probes)
-    except (Malformed, InputError):
-        return None
-    if not (right and guards):
-        return None
-    return f"{' and '.join(f'{guard:g}' for guard in dict.fromkeys(guards))} in the forward is negligible"
+        found = [probe(bare, p.draw) for p in probes]
+    except Exception:  # a solver says so if it has not converged
+        return Excuse()
+    named = " and ".join(f"{guard:g}" for guard in guards) + " in the forward " + ("is" if len(guards) == 1 else "are")
+    if not guards:
+        return Excuse()
+    if all(
+        _apart(now.gots, now.refs, {*p.wrong, *now.wrong}) <= SHRUNK * error if loops else now.agrees
+        for p, now, error in zip(probes, found, errors, strict=True)
+    ):
+        return Excuse(f"{named} negligible")
+    if loops and max(units for now in found for row in now.excess for units in row) <= UNSURE:
+        text = f"off by {max(errors):.0e} of the largest entry, and if {named} smaller, by no more than"
+        return Excuse(doubt=f"{text} autodiff of the loop loses to rounding: nobody can be blamed")
+    return Excuse()
+
+
+def _apart(gots: list[list[np.ndarray]], refs: list[list[np.ndarray]], leaves: Collection[int]) -> float:
+    """The largest difference in some leaves, as a share of the largest entry of each."""
+    pairs = ((got[i], ref[i]) for got, ref in zip(gots, refs, strict=True) for i in leaves)
+    return max((peak(got - ref) / max(peak(ref), TINY) for got, ref in pairs), default=0.0)
 
 
 def _rerun(subject: Subject, hooks: Hooks) -> Subject:
@@ -121,5 +158,5 @@ def _rerun(subject: Subject, hooks: Hooks) -> Subject:
 
     if subject.in_numpy:
         return subject._replace(primal=of_numpy, primal_is="a surrogate")
-    fwd, bwd, primal = (rerun(f, hooks) for f in (subject.fwd, subject.bwd, subject.primal))
-    return subject._replace(fwd=fwd, bwd=bwd, primal=primal)
+    fwd, bwd = (rerun(f, hooks, inline_custom=True) for f in (subject.fwd, subject.bwd))  # never differentiated
+    return subject._replace(fwd=fwd, bwd=bwd, primal=rerun(subject.primal, hooks))
