@@ -309,6 +309,18 @@ def fixed_point(a, times=1.0):
     return f(a)
 
 
+def spring_fwd(k, x):
+    return jnp.tanh(k @ x), (k, x)
+
+
+def spring_bwd(r, g, times=1.0):
+    """As k is the same matrix as kᵀ, its entries above and below the diagonal share a gradient."""
+    k, x = r
+    d = g * (1 - jnp.tanh(k @ x) ** 2)
+    dk = times * jnp.outer(d, x)
+    return (dk + dk.T) / 2, k.T @ d
+
+
 TEXTBOOK, SUMS = (cross_entropy, textbook), ("the rows of y sum to 1",)
 CONDITIONS = [
     (TEXTBOOK, ("N K", "N K"), {}, SUMS),
@@ -319,6 +331,7 @@ CONDITIONS = [
     (loss_of_labels(), ("N K", "N K"), {}, ("y is not differentiated",)),
     (loss_of_labels(), ("N K", "N K"), {"argnums": 0}, ()),
     ((masked, masked_bwd), ("N K", "N K:bool"), {}, ("1e-08 in the forward is negligible",)),
+    ((spring_fwd, spring_bwd), ("N N", "N"), {}, ("k is symmetric, and stays so",)),
     (fixed_point, (HALVES,), {}, ("1e-07 in the forward is negligible",)),
 ]
 
@@ -337,6 +350,8 @@ def test_no_assumption_makes_another_mistake_right():
     assert guarded.verdict == "wrong"
     far = check(functools.partial(fixed_point, times=1.00001), HALVES, quick=True)
     assert far.verdict == "wrong"
+    stiff = check((spring_fwd, functools.partial(spring_bwd, times=1.01)), "N N", "N", quick=True)
+    assert stiff.verdict == "wrong"
     no_mask = check((lambda x: (jnp.maximum(x, 0), x), lambda x, g: (g,)), "N K", quick=True)  # right if x is positive
     assert no_mask.verdict == "wrong"
 

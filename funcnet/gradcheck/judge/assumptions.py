@@ -1,6 +1,6 @@
 """Assumptions: a backward that is wrong on random inputs may be right on those that its author had in mind."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -48,23 +48,48 @@ def assumed(subject: Subject, probes: list[Probe]) -> str:
     sides = [compiled_sides(subject, p.draw.args, p.dys[0]) for p in probes]
     for name, place in _places(subject, probes[0].draw):
         for domain in (*((ANY,) if given else ()), *ASSUMED):
-            if all(_right(subject, p, compared, place, domain) for p, compared in zip(probes, sides, strict=True)):
+            found = {
+                _right(subject, p, compared, name, place, domain) for p, compared in zip(probes, sides, strict=True)
+            }
+            if "" not in found:
                 if given and not domain.exact:
                     break
-                return domain.says.format(name)
+                return max(found, key=len).format(name)
     return ""
 
 
-def _right(subject: Subject, p: Probe, sides: Callable[..., Any], place: int, domain: Domain) -> bool:
+def _right(subject: Subject, p: Probe, sides: Callable[..., Any], name: str, place: int, domain: Domain) -> str:
+    """The condition under which the backward is right with one leaf in a domain; empty if it is wrong there."""
     try:
         draw = _within(p.draw, place, domain)
-        if _far_off(p, sides, draw.args):
-            return False
+        if domain.part:
+            subject = _moved(subject, name, domain.part)
+        elif _far_off(p, sides, draw.args):
+            return ""
         found = probe(subject, draw)
+        condition = domain.says if found.agrees else ""
+        if not found.agrees and (guards := negligible_guards(subject, [found]).condition):
+            condition = f"{domain.says}, and {guards}"
     except Exception:  # no array of that shape lies in it, or the forward raises there
-        return False
+        return ""
     pairs = ((was[k], now[k]) for was, now in zip(p.refs, found.refs, strict=True) for k in p.wrong)
-    return found.agrees and all(2 * np.count_nonzero(now) > np.count_nonzero(was) for was, now in pairs)
+    return condition if all(2 * np.count_nonzero(now) > np.count_nonzero(was) for was, now in pairs) else ""
+
+
+def _moved(subject: Subject, name: str, part: Callable[[Any], Any]) -> Subject:
+    """The subject with a leaf that is moved only along such a ``part`` of a direction."""
+
+    def parted(values: Sequence[Any]) -> tuple[Any, ...]:
+        def changed(path: Any, value: Any) -> Any:
+            own = f"{subject.arguments[path[0].idx]}{jax.tree_util.keystr(path[1:])}" == name
+            return part(value) if own and is_float(value) else value
+
+        return jax.tree_util.tree_map_with_path(changed, tuple(values))
+
+    return subject._replace(
+        bwd=lambda residuals, dy: parted(subject.bwd(residuals, dy)),
+        primal=lambda *args: subject.primal(*parted(args)),
+    )
 
 
 def _far_off(p: Probe, sides: Callable[..., Any], args: tuple[Any, ...]) -> bool:

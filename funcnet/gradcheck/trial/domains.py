@@ -19,12 +19,15 @@ class Domain:
 
     ``says`` is the condition for an argument called {}. ``holds(array)``: whether an array lies in it.
     ``exact``: a random array never does, so that one that does was meant to.
+    ``part``: the part of a direction that stays in the domain, if the array is moved only so, and no more is asked of
+    a gradient; None if it may be moved anyhow.
     """
 
     says: str
     draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
     holds: Callable[[np.ndarray], bool]
     exact: bool = False
+    part: Callable[[Any], Any] | None = None
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return self.draw(rng, shape)
@@ -142,10 +145,15 @@ positive = Domain("{} is positive", _positive, lambda a: bool((a > 0).all()))
 unit_interval = Domain("the entries of {} lie between 0 and 1", _interval, lambda a: bool(((a > 0) & (a < 1)).all()))
 ascending = Domain("the rows of {} are sorted", _sorted, lambda a: bool((np.diff(a, axis=-1) >= 0).all()))
 
+symmetric_throughout, definite_throughout = (
+    dataclasses.replace(domain, says=f"{domain.says}, and stays so", part=lambda d: (d + d.swapaxes(-1, -2)) / 2)
+    for domain in (symmetric, definite)
+)
+
 # The weakest that holds is named, so of two that contain each other the larger comes first.
 ASSUMED = (
     positive, unit_interval, ascending, simplex, one_hot, unit_rows, symmetric, definite, orthogonal, permutation,
-    triangular,
+    triangular, symmetric_throughout, definite_throughout,
 )  # fmt: skip
 
 
