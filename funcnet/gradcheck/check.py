@@ -204,7 +204,7 @@ def _by_autodiff(
     report = report.but(notes=[*reasons, *notes])
     if reasons:
         return report.but("inconclusive")
-    condition, doubt = negligible_guards(subject, probes) if wrong and not laws else ("", "")
+    condition, doubt = negligible_guards(subject, probes, not laws) if wrong else ("", "")
     if doubt:
         return report.but("inconclusive", notes=[doubt])
     if wrong and not condition:

@@ -20,7 +20,7 @@ VANISHING = 1e-10  # of dy: a leaf below may cancel to zero; the size of the par
 PARITY = 64  # rounding units of the largest entry: two ways of computing one function may differ by so much
 FAR_OFF = 1e-7  # of the largest entry: no rounding explains so much, and compiled code may say it
 LINEAR = 1e-9  # of the largest entry: the two sides of a law of the cotangent may differ by so much
-HUGE, HUGE_ERROR = 1e6, 1e-3  # a factor on dy, and the error that is allowed there, as bwd may overflow
+HUGE = 1e6  # a factor on dy, beyond what clips
 
 # ---------------------------------------------------------------- the reference itself
 
@@ -41,7 +41,7 @@ SHORT, CONSTANTS = 12, 64  # digits, or bits, of a constant that was not rounded
 GUARD, NEGLIGIBLE = 1e-6, 1e-5
 # A loop that ends at a tolerance is off its limit by up to UNCONVERGED of the largest entry, and so is its derivative:
 # at TIGHTER times the tolerance the error is at most SHRUNK times as large.
-UNCONVERGED, TIGHTER, SHRUNK = 1e-3, 1e-3, 1e-2
+UNCONVERGED, TIGHTER, SHRUNK = 1e-2, 1e-3, 1e-2
 
 # ---------------------------------------------------------------- kinks
 

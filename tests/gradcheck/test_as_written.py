@@ -298,15 +298,21 @@ def masked_bwd(r, g):
     return jnp.where(mask, y * (g - (g * y).sum(axis=-1, keepdims=True)), 0.0), None
 
 
-def fixed_point(a, times=1.0):
-    """x = cos(a·x), by iteration to 1e-7, with the derivative of the limit."""
-    turn = lambda a, x: jnp.cos(a * x)  # noqa: E731
-    limit = lambda a: jax.lax.while_loop(  # noqa: E731
-        lambda x: jnp.abs(turn(a, x) - x).max() > 1e-7, lambda x: turn(a, x), jnp.ones_like(a)
-    )
-    slope = lambda a, x: -x * jnp.sin(a * x) / (1 + a * jnp.sin(a * x))  # noqa: E731
-    f = rule(limit, lambda a: (limit(a), a), lambda a, g: (times * g * slope(a, limit(a)),))
-    return f(a)
+def until_still(turn, x):
+    return jax.lax.while_loop(lambda x: jnp.abs(turn(x) - x).max() > 1e-7, turn, x)
+
+
+def fixed_point(a, times=1.0, inside=False):
+    """x = cos(a·x), with the derivative of the limit: dx = g + dx·∂cos(a·x)/∂x, by iteration ``inside`` too."""
+    limit = lambda a: until_still(lambda x: jnp.cos(a * x), jnp.ones_like(a))  # noqa: E731
+
+    def bwd(a, g):
+        x = limit(a)
+        slope = -a * jnp.sin(a * x)
+        dx = until_still(lambda dx: g + dx * slope, g) if inside else g / (1 - slope)
+        return (-times * dx * x * jnp.sin(a * x),)
+
+    return rule(limit, lambda a: (limit(a), a), bwd)(a)
 
 
 def spring_fwd(k, x):
@@ -333,6 +339,7 @@ CONDITIONS = [
     ((masked, masked_bwd), ("N K", "N K:bool"), {}, ("1e-08 in the forward is negligible",)),
     ((spring_fwd, spring_bwd), ("N N", "N"), {}, ("k is symmetric, and stays so",)),
     (fixed_point, (HALVES,), {}, ("1e-07 in the forward is negligible",)),
+    (functools.partial(fixed_point, inside=True), (HALVES,), {}, ("1e-07 in the forward is negligible",)),
 ]
 
 

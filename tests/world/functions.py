@@ -158,7 +158,11 @@ JAX = [
     Row("jax.scipy.special:hyp1f1", lambda r: (r.uniform(1, 2, 7), r.uniform(2, 4, 7), r.uniform(0.3, 2, 7))),
     Row("jax.scipy.sparse.linalg:cg", lambda r: (r.definite(5, 5), r.normal(5)), keywords={"tol": 1e-10}),
     Row(USES + "jax_custom_root", lambda r: (r.normal(5, 5, scale=0.2), r.normal(5))),
-    Row(USES + "jax_odeint", lambda r: (r.normal(3, 3, scale=0.3), r.normal(3), jnp.linspace(0, 1, 5))),
+    Row(
+        USES + "jax_odeint",
+        lambda r: (r.normal(3, 3, scale=0.3), r.normal(3), jnp.linspace(0, 1, 5)),
+        assumes="are negligible",
+    ),
     Row(GPU + "layer_norm:layer_norm", lambda r: (r.normal(2, 5, 7), r.normal(7), r.normal(7)), keywords=INTERPRETED),
     Row(GPU + "rms_norm:rms_norm", lambda r: (r.normal(2, 5, 7), r.normal(7), r.normal(7)), keywords=INTERPRETED),
 ]

@@ -27,6 +27,7 @@ from ..tolerances import (
 from ..trial.domains import ASSUMED, Domain
 from ..trial.draws import Draw
 from ..trial.subject import Held, Subject
+from .laws import law_findings
 from .probe import Probe, compiled_sides, probe
 from .reference import of_floats
 
@@ -129,17 +130,18 @@ class Excuse(NamedTuple):
     doubt: str = ""
 
 
-def negligible_guards(subject: Subject, probes: list[Probe]) -> Excuse:
+def negligible_guards(subject: Subject, probes: list[Probe], lawful: bool = True) -> Excuse:
     """The tiny constants of the forward that a derivation may neglect, as in "1e-08 is negligible".
 
     Such a constant keeps a divisor off zero, and the backward is off by next to nothing, and right without it; if an
     epsilon matters, leaving it out is a mistake. Or it ends a loop, of whose limit the backward is the derivative: then
     the error is as large as the tolerance, and shrinks with it; or, as the derivative of such a loop may be very
-    sensitive to rounding, what is left says nothing, and nobody is blamed.
+    sensitive to rounding, what is left says nothing, and nobody is blamed. A loop in the backward may make it linear in
+    dy up to the tolerance alone: if it is not ``lawful``, that must shrink too.
     """
     loops = "while" in primitives(*of_floats(subject.primal, probes[0].draw.args))
     errors = [_apart(p.gots, p.refs, p.wrong) for p in probes]
-    if max(errors) > (UNCONVERGED if loops else NEGLIGIBLE):
+    if max(errors) > (UNCONVERGED if loops else NEGLIGIBLE) or not (lawful or loops):
         return Excuse()
     guards: dict[float, None] = {}
 
@@ -152,6 +154,8 @@ def negligible_guards(subject: Subject, probes: list[Probe]) -> Excuse:
     bare = _rerun(subject, Hooks(constant=smaller, turns=TURNS[-1]))  # without its tolerance no loop would end
     try:
         found = [probe(bare, p.draw) for p in probes]
+        if not lawful and law_findings(bare, found[0], SHRUNK * max(errors)):
+            return Excuse()
     except Exception:  # a solver says so if it has not converged
         return Excuse()
     named = " and ".join(f"{guard:g}" for guard in guards) + " in the forward " + ("is" if len(guards) == 1 else "are")

@@ -8,14 +8,17 @@ import numpy as np
 
 from ..engine.leaves import close, is_float, peak
 from ..report import Finding
-from ..tolerances import HUGE, HUGE_ERROR, LINEAR, PARITY
+from ..tolerances import HUGE, LINEAR, PARITY
 from ..trial.subject import Subject
 from .form import run_backward
 from .probe import Probe
 
 
-def law_findings(subject: Subject, p: Probe) -> list[Finding]:
-    """A finding if the answer changes when bwd is called again, else one for each leaf that is not linear in dy."""
+def law_findings(subject: Subject, p: Probe, room: float = LINEAR) -> list[Finding]:
+    """A finding if the answer changes when bwd is called again, else one for each leaf that is not linear in dy.
+
+    ``room``: the share of the largest entry by which the sides of a law may differ.
+    """
 
     def run(dy):
         return run_backward(subject, p.draw.args, p.residuals, dy)
@@ -30,7 +33,7 @@ def law_findings(subject: Subject, p: Probe) -> list[Finding]:
     broken = {
         leaf: found
         for i, (leaf, got, at_far) in enumerate(zip(p.leaves, answers, far, strict=True))
-        if i not in p.vanished and (found := _broken(*got, at_far, p.unit))
+        if i not in p.vanished and (found := _broken(*got, at_far, p.unit, room))
     }
     return [Finding(*leaf, mistake, evidence=(seen,)) for leaf, (mistake, seen) in broken.items()]
 
@@ -48,16 +51,18 @@ def _broken(
     both: np.ndarray,
     far: np.ndarray,
     unit: float,
+    room: float,
 ) -> tuple[str, str] | None:
     """The mistake and what shows it, from the answers to dy₁, dy₂, 0, 2·dy₁, dy₁ + dy₂ and 10⁶·dy₁."""
     scale = peak([first, second, zero])
-    same = functools.partial(close, tolerance=max(LINEAR, PARITY * unit), scale=scale)
+    tolerance = max(room, PARITY * unit)
+    same = functools.partial(close, tolerance=tolerance, scale=scale)
     laws = {
         "bwd(0) is not 0": same(zero, 0 * first),
         "bwd(2 dy) is not 2 bwd(dy)": same(double, 2 * first),
         "bwd(dy₁ + dy₂) is not bwd(dy₁) + bwd(dy₂)": same(both, first + second),
         # it may overflow to NaN
-        "bwd(1e6 dy) is not 1e6 bwd(dy)": not peak(far - HUGE * first) > max(HUGE_ERROR, HUGE * PARITY * unit) * scale,
+        "bwd(1e6 dy) is not 1e6 bwd(dy)": not peak(far - HUGE * first) > HUGE * tolerance * scale,
     }
     broken = [law for law, holds in laws.items() if not holds]
     if "bwd(0) is not 0" in broken and same(double, first):
