@@ -40,3 +40,15 @@ def test_a_factor_that_is_not_differentiated(static):
     (finding,) = gradcheck.check(scale, jnp.arange(1.0, 6), 3.0 if static else jnp.array(3.0)).findings
     assert (finding.argument, finding.mistake) == ("x", "wrong-scale")
     assert finding.explanation == "is s times the right gradient"
+
+
+def test_a_factor_that_two_branches_share():
+    """exp(−x), the slope of exp and of expm1 alike, is no factor of the line that chooses between them."""
+
+    def log1mexp(x):
+        near = jnp.log(-jnp.expm1(-x))
+        far = jnp.log1p(-jnp.exp(-x))
+        return jnp.where(x < 0.7, near, far), x
+
+    (finding,) = gradcheck.check((log1mexp, lambda x, dy: (-dy / jnp.expm1(-x),)), jnp.linspace(0.1, 2, 7)).findings
+    assert (finding.mistake, finding.source) == ("missing-factor", "far = jnp.log1p(-jnp.exp(-x))")

@@ -172,11 +172,13 @@ def _pairs(program: Program, lines: dict[int, Any]) -> Iterator[tuple[int, int, 
     """A distance, a value, and another that may be a factor of its gradient."""
     named = results_of_lines(program)
     yield from ((1 + abs(i - j), v, w) for i, v in enumerate(named) for j, w in enumerate(named) if v != w)
-    for step in program.steps:  # an operand of a product or a quotient, though it has no name
+    for step in program.steps:  # an operand of a product or a quotient, or a slope that is a value, though unnamed
         if step.primitive in ("mul", "div"):
             yield from (
                 (0, v, w) for v in named if lines[v][:2] == step.line[:2] for w in step.ins if w in lines and w != v
             )
+        elif step.primitive in AT_OUTPUT:
+            yield from ((2, v, step.outs[0]) for v in named if v != step.outs[0])
 
 
 def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
