@@ -2,7 +2,6 @@
 
 import dataclasses
 import linecache
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ from .judge.laws import law_findings
 from .judge.narrow import narrow_probe
 from .judge.probe import Probe, adequacy, compiled_probe, probe, worst_elements, worst_errors
 from .judge.rows import too_large, wrong_at_many_rows
-from .report import DerivationError, Finding, Report
+from .report import DerivationError, Finding, Report, shown_alone
 from .trial.draws import Draw, Inputs, draw_cotangent, inputs_for, survives
 from .trial.settings import Settings, settings
 from .trial.subject import DIFFERENCES, UNDECORATED, InputError, Subject, held, hold
@@ -97,14 +96,6 @@ def check(
                 return late.known.but("wrong" if late.known.findings else "inconclusive", notes=[text])
     except InputError as error:
         raise shown_alone(error) from shown_alone(error.__cause__)
-
-
-def shown_alone(error: BaseException | None) -> Any:
-    """An error without the checker's own frames: those of the code that was checked, if any, remain."""
-    frames = error.__traceback__ if error else None
-    while frames and frames.tb_frame.f_code.co_filename.startswith(os.path.dirname(__file__)):
-        frames = frames.tb_next
-    return error and error.with_traceback(frames)
 
 
 def _checked(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Settings, quick: bool) -> Report:

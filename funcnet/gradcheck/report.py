@@ -154,3 +154,11 @@ class DerivationError(AssertionError):
     def _render_traceback_(self) -> list[str]:
         """For notebooks: the report, without the checker's own frames."""
         return [str(self)]
+
+
+def shown_alone(error: BaseException | None) -> Any:
+    """An error without the checker's own frames: those of the code that was checked, if any, remain."""
+    frames = error.__traceback__ if error else None
+    while frames and frames.tb_frame.f_code.co_filename.startswith(os.path.dirname(__file__)):
+        frames = frames.tb_next
+    return error and error.with_traceback(frames)

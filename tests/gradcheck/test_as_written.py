@@ -118,7 +118,7 @@ CALLABLES = {
     ),
     "a state in float32": (recurrent, (X,), "correct", DIFFERENCES),
     "a wrong rule before it": (lambda x: recurrent(half(x)), (X,), "wrong", UNDECORATED),
-    "a loop for each row": (thirds, (X,), "correct", UNDECORATED),
+    "a loop for each row": (thirds, (X,), "correct", DIFFERENCES),
     "a spectrum": (lambda x: jnp.fft.rfft(x), (X,), "correct", DIFFERENCES),
 }  # fmt: skip
 
