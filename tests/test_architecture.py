@@ -19,7 +19,7 @@ FLOORS = {
     "attention combinators summary",
     "training": "calibration step epochs fit",
     "models": "mlp cnn gpt registry saved sampling",
-    "gradcheck": "tolerances watch engine mistakes report trial judge diagnose check command",
+    "gradcheck": "tolerances watch engine mistakes report trial judge diagnose sighted check command",
     "gradcheck/engine": "leaves width jaxprs inspection compiling rewriting boxed",
     "gradcheck/trial": "subject conventions instances homework targets domains settings specs draws variants",
     "gradcheck/judge": "form reference probe ladder narrow laws assumptions kinks doubts arithmetic rows",

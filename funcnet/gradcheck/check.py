@@ -10,25 +10,24 @@ import numpy as np
 
 from . import tolerances
 from .diagnose.diagnose import diagnose, explain_shapes
-from .diagnose.numbers import by_numbers
 from .diagnose.paths import without_cancelled
 from .engine.inspection import calls_autodiff, casts_down, primitives
 from .engine.jaxprs import OpaqueError
-from .engine.leaves import all_finite, cast, first_line, with_default_integers
+from .engine.leaves import cast, first_line, with_default_integers
 from .engine.width import as_users_have_it, in_float64
 from .judge import arithmetic, kinks, reference
 from .judge.assumptions import assumed, negligible_guards
 from .judge.doubts import doubts
 from .judge.form import Malformed, left_out, run_backward
-from .judge.ladder import Sight, on_its_rung, probe_by_differences
+from .judge.ladder import on_its_rung
 from .judge.laws import law_findings
-from .judge.narrow import narrow_probe
 from .judge.probe import Probe, adequacy, compiled_probe, probe, worst_elements, worst_errors
 from .judge.rows import too_large, wrong_at_many_rows
 from .report import DerivationError, Finding, Report, shown_alone
+from .sighted import by_differences, in_its_dtypes, is_a_limit, of_a_limit, sided_with
 from .trial.draws import Draw, Inputs, draw_cotangent, inputs_for, survives
 from .trial.settings import Settings, settings
-from .trial.subject import DIFFERENCES, UNDECORATED, InputError, Subject, held, hold
+from .trial.subject import DIFFERENCES, InputError, Subject, held, hold
 from .trial.targets import as_subject, with_inputs
 from .watch import OutOfTime, at, watched
 
@@ -114,29 +113,21 @@ def _checked(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Sett
         wide = _widened(subject, given) if given.narrow or casts else subject
         if wide is None and casts:  # a kernel that takes float64, and computes in float32
             report = report.but(notes=["judged in float32: a kernel in it cannot be widened"])
-            return _in_its_dtypes(subject, draw._replace(args=cast(draw.args, jnp.float32)), report)
+            return in_its_dtypes(subject, draw._replace(args=cast(draw.args, jnp.float32)), report)
         if wide is None:
-            return _in_its_dtypes(subject, draw, report)
+            return in_its_dtypes(subject, draw, report)
         if casts:
             report = report.but(notes=["it computes in narrower floats than it gets: judged with all in float64"])
         if subject.reference == DIFFERENCES:
-            return _by_differences(wide, given, report)
-        if not given.narrow and _is_a_limit(subject, draw.args) and (seen := _by_differences(wide, given, report)):
+            return by_differences(wide, given, report)
+        if not given.narrow and is_a_limit(subject, draw.args) and (seen := of_a_limit(wide, draw, report)):
             return seen
         try:
             return _by_autodiff(wide, subject, given, asked.dtypes, quick, report)
         except reference.NoReference as error:
-            return _by_differences(wide, given, report.but(notes=[str(error)]))
+            return by_differences(wide, given, report.but(notes=[str(error)]))
     except Malformed as malformed:
         return report.but("wrong", malformed.findings)
-
-
-def _is_a_limit(subject: Subject, args: tuple[Any, ...]) -> bool:
-    """Whether the function has a rule and a loop: the rule may be the derivative of the limit.
-
-    Autodiff of the iteration is another one then, and takes a run for each element, as such a loop has no reverse.
-    """
-    return subject.reference == UNDECORATED and "while" in primitives(*reference.of_floats(subject.primal, args))
 
 
 def _called_once(subject: Subject, given: Inputs) -> tuple[tuple[Any, ...], Any, Any]:
@@ -189,7 +180,7 @@ def _by_autodiff(
     at("reference", *_stages(dtypes), known=report)
     reasons, notes = doubts(subject, probes, subject is not as_given)
     if wrong and reasons:
-        seen = _sided_with(subject, given, _error(wrong), report.but(notes=reasons))
+        seen = sided_with(subject, given, wrong, report.but(notes=reasons))
         if seen is not None:
             return seen
     report = report.but(notes=[*reasons, *notes])
@@ -217,23 +208,6 @@ def _by_autodiff(
     return _beyond_the_derivation(subject, as_given, given, probes, dtypes, report)
 
 
-def _error(p: Probe) -> float:
-    """The largest error of a probe, as a share of the largest entry of its leaf."""
-    return max(map(max, p.excess)) * tolerances.RELATIVE
-
-
-def _sided_with(subject: Subject, given: Inputs, error: float, report: Report) -> Report | None:
-    """The verdict correct if differences side with the backward against autodiff; else None.
-
-    They must see an ``error`` of that size, as a share of the largest entry: autodiff errs then, and not the backward.
-    """
-    seen = _by_differences(subject, given._replace(narrow=False), report)
-    if not seen or error <= seen.sight:
-        return None
-    text = "autodiff of the forward disagrees with the backward, and differences side with the backward"
-    return dataclasses.replace(seen, elements=(), notes=(*seen.notes, text))
-
-
 def _widened(subject: Subject, given: Inputs) -> Subject | None:
     """The subject in float64; None if a step of it runs in its own dtype alone, as a kernel does."""
     high = cast(given.draws[0].args, jnp.float64)
@@ -259,41 +233,6 @@ def _explained(subject: Subject, probes: Sequence[Probe], laws: list[Finding]) -
 
 def _wrong_leaves(probes: Sequence[Probe]) -> list[int]:
     return sorted({i for p in probes for i in p.wrong})
-
-
-def _by_differences(subject: Subject, given: Inputs, report: Report) -> Report:
-    """The verdict if nothing can be differentiated for reference. Raises Malformed."""
-    return _told(subject, probe_by_differences(subject, given.draws[0]), DIFFERENCES, report)
-
-
-def _in_its_dtypes(subject: Subject, draw: Draw, report: Report) -> Report:
-    """The verdict on a function that runs in the dtypes of its arguments alone. Raises Malformed."""
-    if subject.reference != DIFFERENCES:
-        try:
-            seen = narrow_probe(subject, draw)
-            with as_users_have_it(draw.args):
-                return _told(subject, seen, subject.reference, report)
-        except reference.NoReference as error:
-            report = report.but(notes=[str(error)])
-    with as_users_have_it(draw.args):
-        return _told(subject, probe_by_differences(subject, draw, narrow=True), DIFFERENCES, report)
-
-
-def _told(subject: Subject, seen: Sight, rung: str, report: Report) -> Report:
-    """The verdict from one probe, which sees errors down to a size of its own. Raises Malformed."""
-    p, blurred = seen.probe, max(seen.blurred)
-    report = dataclasses.replace(
-        report, worst=worst_errors([p]), probes=report.probes[:1], reference=rung, sight=blurred
-    )
-    if not blurred <= (tolerances.BLURRED if rung == DIFFERENCES else tolerances.BLURRED_NARROW):
-        text = f"{rung} shows no error below {blurred:.0e} of the largest entry here: that is too little for a verdict"
-        return report.but("inconclusive", notes=[text])
-    laws = law_findings(subject, p) if all_finite(p.gots) else []  # NaN obeys no law, and says nothing of them
-    if p.agrees and not laws:
-        return report
-    elements = worst_elements(p, p.wrong[0]) if p.wrong else ()
-    report = dataclasses.replace(report, elements=elements)
-    return report.but("wrong", laws or by_numbers(p))
 
 
 def _casts_down(subject: Subject, draw: Draw) -> bool:

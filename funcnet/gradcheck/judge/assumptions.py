@@ -130,14 +130,16 @@ class Excuse(NamedTuple):
     doubt: str = ""
 
 
-def negligible_guards(subject: Subject, probes: list[Probe], lawful: bool = True) -> Excuse:
+def negligible_guards(
+    subject: Subject, probes: list[Probe], lawful: bool = True, again: Callable[[Subject, Draw], Probe] = probe
+) -> Excuse:
     """The tiny constants of the forward that a derivation may neglect, as in "1e-08 is negligible".
 
     Such a constant keeps a divisor off zero, and the backward is off by next to nothing, and right without it; if an
     epsilon matters, leaving it out is a mistake. Or it ends a loop, of whose limit the backward is the derivative: then
     the error is as large as the tolerance, and shrinks with it; or, as the derivative of such a loop may be very
     sensitive to rounding, what is left says nothing, and nobody is blamed. A loop in the backward may make it linear in
-    dy up to the tolerance alone: if it is not ``lawful``, that must shrink too.
+    dy up to the tolerance alone: if it is not ``lawful``, that must shrink too. ``again`` compares as was compared.
     """
     loops = "while" in primitives(*of_floats(subject.primal, probes[0].draw.args))
     errors = [_apart(p.gots, p.refs, p.wrong) for p in probes]
@@ -153,7 +155,7 @@ def negligible_guards(subject: Subject, probes: list[Probe], lawful: bool = True
 
     bare = _rerun(subject, Hooks(constant=smaller, turns=TURNS[-1]))  # without its tolerance no loop would end
     try:
-        found = [probe(bare, p.draw) for p in probes]
+        found = [again(bare, p.draw) for p in probes]
         if not lawful and law_findings(bare, found[0], SHRUNK * max(errors)):
             return Excuse()
     except Exception:  # a solver says so if it has not converged
@@ -162,7 +164,7 @@ def negligible_guards(subject: Subject, probes: list[Probe], lawful: bool = True
     if not guards:
         return Excuse()
     if all(
-        _apart(now.gots, now.refs, {*p.wrong, *now.wrong}) <= SHRUNK * error if loops else now.agrees
+        now.agrees or (loops and _apart(now.gots, now.refs, {*p.wrong, *now.wrong}) <= SHRUNK * error)
         for p, now, error in zip(probes, found, errors, strict=True)
     ):
         return Excuse(f"{named} negligible")
