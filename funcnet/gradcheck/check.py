@@ -135,7 +135,7 @@ def _called_once(subject: Subject, given: Inputs) -> tuple[tuple[Any, ...], Any,
     draw = given.draws[0]
     args = draw.args if given.narrow else cast(draw.args, jnp.float64)
     with as_users_have_it(args):
-        args = with_default_integers(args)
+        args = with_default_integers(args) if given.narrow else args
         y, residuals = subject.fwd(*args)
         return args, residuals, draw_cotangent(y, np.random.default_rng([draw.seed, tolerances.SEED_DY]))
 

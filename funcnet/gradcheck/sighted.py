@@ -1,20 +1,22 @@
 """Verdicts that stand on one probe, which sees errors down to a size of its own: differences, and narrow dtypes."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
 from . import tolerances
+from .diagnose.attribution import path_in_rounding
 from .diagnose.numbers import by_numbers
 from .engine.inspection import primitives
 from .engine.leaves import all_finite
-from .engine.width import as_users_have_it
+from .engine.width import as_users_have_it, in_float64
 from .judge import reference
 from .judge.assumptions import negligible_guards
 from .judge.ladder import Sight, probe_by_differences
 from .judge.laws import law_findings
 from .judge.narrow import narrow_probe
 from .judge.probe import Probe, worst_elements, worst_errors
-from .report import Report
+from .report import Finding, Report
 from .trial.draws import Draw, Inputs
 from .trial.subject import DIFFERENCES, UNDECORATED, Subject
 
@@ -87,4 +89,15 @@ def _told(subject: Subject, seen: Sight, rung: str, report: Report) -> Report:
         return report
     elements = worst_elements(p, p.wrong[0]) if p.wrong else ()
     report = dataclasses.replace(report, elements=elements)
-    return report.but("wrong", laws or by_numbers(p))
+    return report.but("wrong", laws or _named(subject, p, rung))
+
+
+def _named(subject: Subject, p: Probe, rung: str) -> list[Finding]:
+    """What the numbers say of each wrong leaf; if that is nothing, a path of the reference, if there is one."""
+    found = []
+    for i, finding in zip(p.wrong, by_numbers(p), strict=True):
+        vague = rung != DIFFERENCES and finding.mistake == "unexplained"
+        with contextlib.suppress(Exception), in_float64():  # the reference may not be traced in float64
+            found += path_in_rounding(subject, p, i) if vague else []
+        found += [finding] if len(found) <= p.wrong.index(i) else []
+    return found

@@ -211,8 +211,8 @@ def test_arguments_are_taken_as_they_are(name):
     )
 
 
-def a_kernel(times=1.0):
-    """x sin x by Pallas, forward and backward, in float32 alone."""
+def a_kernel(times=1.0, of_sine=1.0):
+    """x sin x by Pallas, forward and backward, in float32 alone; the factors are mistakes, on dx and on a part of it."""
 
     def call(body, *arrays):
         assert {a.dtype.name for a in arrays} == {"float32"}
@@ -223,7 +223,7 @@ def a_kernel(times=1.0):
         out[...] = x[...] * jnp.sin(x[...])
 
     def backward(x, g, out):
-        out[...] = times * g[...] * (jnp.sin(x[...]) + x[...] * jnp.cos(x[...]))
+        out[...] = times * g[...] * (jnp.sin(x[...]) + of_sine * x[...] * jnp.cos(x[...]))
 
     f = functools.partial(call, forward)
     return rule(lambda x: f(x), lambda x: (f(x), x), lambda x, g: (call(backward, x, g),))
@@ -239,6 +239,20 @@ def test_a_kernel_is_judged_in_its_own_dtype(times, verdict, reference):
     }[times]  # fmt: skip
     assert report.reference == ("differences" if reference is None else "autodiff of the function given as reference")
     assert 1e-7 < report.sight < 1e-3
+
+
+def by_parts(x):
+    """What the kernel computes, in lines."""
+    s = jnp.sin(x)
+    return x * s
+
+
+@pytest.mark.parametrize(("factor", "mistake"), [(0.0, "path-lost"), (-1.0, "sign-flipped"), (2.0, "counted-twice")])
+def test_a_path_that_a_kernel_lost_has_the_line_of_the_reference(factor, mistake):
+    (finding,) = check(a_kernel(of_sine=factor), X, reference=by_parts).findings
+    assert (finding.mistake, finding.source) == (mistake, "s = jnp.sin(x)")
+    (finding,) = check(a_kernel(of_sine=0.7), X, reference=by_parts).findings
+    assert finding.mistake == "unexplained"
 
 
 def test_a_kernel_of_another_value_than_its_reference_is_wrong():
