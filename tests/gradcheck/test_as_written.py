@@ -212,7 +212,7 @@ def test_arguments_are_taken_as_they_are(name):
 
 
 def a_kernel(times=1.0, of_sine=1.0):
-    """x sin x by Pallas, forward and backward, in float32 alone; the factors are mistakes, on dx and on a part of it."""
+    """x sin x by Pallas, forward and backward, in float32 alone; the factors are mistakes, on dx and on part of it."""
 
     def call(body, *arrays):
         assert {a.dtype.name for a in arrays} == {"float32"}

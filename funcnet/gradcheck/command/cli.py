@@ -21,9 +21,10 @@ SKIPPED = ("__pycache__", "node_modules", "site-packages")  # of a folder, besid
 
 DESCRIPTION = """\
 Checks every hand-written backward in files, folders or modules against automatic differentiation of its forward:
-Rules, jax.custom_vjp functions, pairs X_fwd and X_bwd, Layers (with --in-shape), and factories annotated
-"-> Rule" that can be called without arguments. Inputs are drawn from the forward's jaxtyping annotations, or from
---shapes, or are what a function named by --inputs returns. Each target has a process of its own.
+Rules, jax.custom_vjp functions, pairs X_fwd and X_bwd, Layers (with --in-shape), factories annotated "-> Rule" that
+can be called without arguments; and in NumPy pairs X_forward and X_backward, classes with a forward and a backward,
+losses that return (loss, gradient). Inputs are drawn from the forward's jaxtyping annotations, or from --shapes; or
+they are what a function returns that --inputs names, or X_example() in the file. Each target has its own process.
 Exit status: 0 all correct; 1 any wrong, imprecise or inconclusive, or found and not checked; 2 bad input."""
 
 

@@ -18,7 +18,10 @@ from .discovery import Found, TargetError, find, find_named, opened
 
 DTYPES = {"float64": jnp.float64, "float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 CANNOT, LEFT_OUT = "cannot be checked", "left out"
-NOTHING = "has nothing of its own to check: no Rule, custom_vjp function, pair X_fwd, X_bwd, Layer or factory -> Rule"
+NOTHING = (
+    "has nothing of its own to check: no Rule, custom_vjp function, pair X_fwd, X_bwd or X_forward, X_backward, Layer, "
+    "class with forward and backward, or factory -> Rule"
+)
 RECURSION = sys.getrecursionlimit()
 
 
