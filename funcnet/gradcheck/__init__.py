@@ -4,6 +4,7 @@ It knows the types only, never funcnet's own rules: it works on anyone's functio
 """
 
 from .check import assert_correct, check
+from .costs.audit import Audit, audit
 from .mistakes import MISTAKES
 from .report import DerivationError, Element, Finding, Report, Verdict
 from .trial.domains import (
@@ -24,6 +25,7 @@ from .trial.subject import InputError
 
 __all__ = [
     "MISTAKES",
+    "Audit",
     "DerivationError",
     "Element",
     "Finding",
@@ -32,6 +34,7 @@ __all__ = [
     "Verdict",
     "ascending",
     "assert_correct",
+    "audit",
     "check",
     "definite",
     "draws",

@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax._src.interpreters import partial_eval  # there is no public way to leave out what nobody reads
 from jax.extend import core
 
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr"}
 # Inlined only if the caller says that it leaves the derivative as it is.
 CUSTOM = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 NO_REVERSE = "Reverse-mode differentiation does not work"  # JAX's ValueError for a ``while`` loop
+NO_LINES = object()
 LOOPS = {"scan": ("jaxpr",), "while": ("cond_jaxpr", "body_jaxpr"), "cond": ("branches",)}  # and branches
 
 
@@ -83,21 +85,33 @@ def closed_jaxpr(f: Callable[..., Any], args: Sequence[Any]) -> Any:
 
 def program_of(f: Callable[..., Any], floats: Sequence[Any], file: str | None, inline_custom: bool) -> Program:
     """``f(*floats)`` as a program whose outputs are the leaves of the result, with the lines of ``file``."""
-    closed = closed_jaxpr(f, floats)
     calls = CALLS | CUSTOM if inline_custom else CALLS
-    return _Flattening(calls, ("scan", "cond"), file).program(closed.jaxpr, closed.consts)
+    return flattened(closed_jaxpr(f, floats), calls, ("scan", "cond"), file=file)
 
 
 def flattened(
-    closed: Any, calls: dict[str, str] | None, opened: Collection[str], keep: Callable[[Any], bool] | None = None
+    closed: Any,
+    calls: dict[str, str] | None,
+    opened: Collection[str],
+    keep: Callable[[Any], bool] | None = None,
+    file: Any = NO_LINES,
 ) -> Program:
-    """A jaxpr as a program without lines.
+    """A jaxpr as a program.
 
     ``calls``: the primitives to inline, each with the parameter that holds its jaxpr (None: every one that holds a
     jaxpr). ``opened``: the loops and branches whose bodies become programs; the others are jitted. ``keep``: whether an
-    equation that could be inlined stays one step.
+    equation that could be inlined stays one step. ``file``: whose lines the steps have; None: any outside JAX.
     """
-    return _Flattening(calls, opened, NO_LINES, keep).program(closed.jaxpr, closed.consts)
+    return _Flattening(calls, opened, file, keep).program(closed.jaxpr, closed.consts)
+
+
+def pruned(closed: Any, wanted: Sequence[bool], taken: bool | Sequence[bool] = True) -> tuple[Any, list[bool]]:
+    """A jaxpr with the outputs that are wanted alone, without what only the others need.
+
+    It takes the inputs that it reads, and those that are to be ``taken`` in any case; which, is the second result.
+    """
+    jaxpr, takes = partial_eval.dce_jaxpr(closed.jaxpr, list(wanted), instantiate=taken)
+    return core.ClosedJaxpr(jaxpr, closed.consts), takes
 
 
 def _binder(eqn: Any) -> Callable[..., list[Any]]:
@@ -110,7 +124,7 @@ def _binder(eqn: Any) -> Callable[..., list[Any]]:
     return bind
 
 
-NO_LINES = object()
+PYTHON = str(Path(functools.__file__).parent)
 HOME = str(Path(__file__).parent.parent)  # whoever called the checker has not written the forward
 BOXED = str(Path(__file__).with_name("boxed.py"))  # stands between NumPy code and JAX
 
@@ -194,13 +208,18 @@ class _Flattening:
         frames = getattr(traceback, "frames", None) or []
         frames = list(itertools.takewhile(lambda f: not f.file_name.startswith(HOME) or f.file_name == BOXED, frames))
         own = [i for i, f in enumerate(frames) if f.file_name == self.file]
-        own = own or [i for i, f in enumerate(frames) if "/jax/" not in f.file_name != BOXED]
+        own = own or [i for i, f in enumerate(frames) if not _is_foreign(f.file_name)]
         if not own:
             return Line(None, None, None, object())
         frame = frames[own[0]]
         place = tuple(zip(*(side[: own[0] + 1] for side in traceback.raw_frames()), strict=True))
         source = linecache.getline(frame.file_name, frame.line_num).strip()
         return Line(frame.file_name, frame.line_num, source, place)
+
+
+def _is_foreign(file: str) -> bool:
+    """Whether a file is JAX's, Python's, as contextlib is below a decorator, or the checker's own."""
+    return "/jax/" in file or file == BOXED or (file.startswith(PYTHON) and "site-packages" not in file)
 
 
 def is_library(eqn: Any) -> bool:

@@ -109,7 +109,7 @@ def inputs_for(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Se
     """
     if asked.in_shape is not None:
         modes = [(5, True), (8, True), (1, True), (3, False)]
-        found = _given(subject, [_layer_draw(target, asked.in_shape, n, asked.seed, train) for n, train in modes])
+        found = _given(subject, [layer_draw(target, asked.in_shape, n, asked.seed, train) for n, train in modes])
     elif asked.are_arrays:
         arrays = arrays_of(subject, inputs)
         subject, (draw,) = _seen(subject.taking(len(arrays)), [Draw(arrays, {}, "given arrays", asked.seed)], asked)
@@ -191,6 +191,7 @@ def _drawn(subject: Subject, specs: tuple[Any, ...], asked: Settings) -> tuple[S
             rows = _many_rows(specs, seed, sizes, domain)
             rows = rows and _seen(plain, [rows], asked)[1][0]
             return subject, Inputs(kept, rows, () if domain == "normal" else (note,))
+    _all_finite(subject, found[:1])  # raises what the forward raised, if it did
     raise InputError(f"the forward of {subject.name} is not finite on the inputs")
 
 
@@ -207,7 +208,7 @@ def survives(subject: Subject, draw: Draw) -> bool:
         return False
 
 
-def _layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int, training: bool) -> Draw:
+def layer_draw(layer: Layer, in_shape: tuple[int, ...], batch: int, seed: int, training: bool) -> Draw:
     """Parameters moved off their initial values, so that no zero bias or unit gain hides a mistake."""
     rng = np.random.default_rng([seed, batch])
     try:
@@ -255,7 +256,7 @@ def _at_sizes(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domai
     In the last the second axis is long, as some mistakes are made in the last block of a row alone. ``*B`` is one axis
     in the first, two in the second. Raises InputError if sizes and axes do not fit.
     """
-    names = _axis_names(specs)
+    names = axis_names(specs)
     if unknown := sizes.keys() - set(names):
         raise InputError(f"sizes is for the axes {', '.join(names) or '(there are none)'}; got {', '.join(unknown)}")
     if len(names) > len(SIZES[0]):
@@ -270,21 +271,21 @@ def _at_sizes(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domai
             tables[1][name] = (2, 3)
     if names:
         wide, even = (_sized(names, table, sizes) for table in (WIDE, EVEN))
-        fits = all(math.prod(_shape(leaf, wide)) <= MANY for leaf in flat(specs))
+        fits = all(math.prod(shape_of(leaf, wide)) <= MANY for leaf in flat(specs))
         tables.append(wide if fits else even)
     for leaf in flat(specs):
-        if math.prod(_shape(leaf, tables[0])) > ELEMENTS:
+        if math.prod(shape_of(leaf, tables[0])) > ELEMENTS:
             raise InputError(f"an array {' '.join(leaf.axes)!r} would be too large; fix its axes by sizes=...")
     return [_draw(specs, table, [seed, i], domain) for i, table in enumerate(tables)]
 
 
 def _many_rows(specs: tuple[Any, ...], seed: int, sizes: Mapping[str, int], domain: str) -> Draw | None:
     """A draw whose first axis has ROWS rows; None if no axis is free, or an array would be too large."""
-    names = _axis_names(specs)
+    names = axis_names(specs)
     if not names or names[0] in sizes:
         return None
     table = {**_sized(names, SIZES[0], sizes), names[0]: (ROWS,)}
-    if any(math.prod(_shape(leaf, table)) > ELEMENTS for leaf in flat(specs)):
+    if any(math.prod(shape_of(leaf, table)) > ELEMENTS for leaf in flat(specs)):
         return None
     return _draw(specs, table, [seed, ROWS], domain)
 
@@ -294,7 +295,8 @@ def _sized(names: Sequence[str], table: Sequence[int], sizes: Mapping[str, int])
     return {name: (sizes.get(name, size),) for name, size in zip(names, table, strict=False)}
 
 
-def _axis_names(specs: tuple[Any, ...]) -> list[str]:
+def axis_names(specs: tuple[Any, ...]) -> list[str]:
+    """The names of the axes, in order of appearance; those that integers stay below too."""
     leaves = flat(specs)
     names = dict.fromkeys(axis for s in leaves for axis in (*s.axes, *([s.below] if s.below else [])))
     return [name for name in names if not name.isdigit()]
@@ -307,12 +309,13 @@ def _draw(specs: tuple[Any, ...], table: dict[str, tuple[int, ...]], seeds: list
     return Draw(args, {name: math.prod(size) for name, size in table.items()}, domain, seeds[0])
 
 
-def _shape(spec: Spec, table: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+def shape_of(spec: Spec, table: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of an array whose named axes have these sizes, one or more each."""
     return tuple(size for axis in spec.axes for size in ((int(axis),) if axis.isdigit() else table[axis]))
 
 
 def _array(spec: Spec, table: Mapping[str, tuple[int, ...]], rng: np.random.Generator, domain: str) -> Any:
-    shape = _shape(spec, table)
+    shape = shape_of(spec, table)
     if spec.kind == "key":
         return jax.random.key(int(rng.integers(2**31)))
     if spec.kind == "bool":

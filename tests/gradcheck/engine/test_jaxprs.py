@@ -9,7 +9,7 @@ from jax import lax
 
 from funcnet.gradcheck import check
 from funcnet.gradcheck.engine.compiling import haste, traced_once
-from funcnet.gradcheck.engine.jaxprs import LOOPS, Hooks, evaluate, flattened, program_of
+from funcnet.gradcheck.engine.jaxprs import LOOPS, Hooks, evaluate, flattened, program_of, pruned
 
 X = np.random.default_rng(0).normal(size=5)
 
@@ -97,3 +97,16 @@ def test_a_file_that_was_edited_is_read_anew(tmp_path, monkeypatch):
         names = runpy.run_path("rule.py")
         (finding,) = check((names["f_fwd"], names["f_bwd"]), X).findings
         assert finding.source == f"return {lost} + x, x"
+
+
+def test_a_pruned_program_computes_what_is_wanted_alone():
+    def both(x, y, z):
+        return jnp.sin(x), lax.scan(lambda c, row: (c * row, c + row), y.sum(), z)
+
+    closed = jax.make_jaxpr(both)(X, X, X)
+    sine, takes = pruned(closed, [True, False, False], taken=[False, False, True])
+    assert takes == [True, False, True]
+    assert [step.primitive for step in flattened(sine, {}, ()).steps] == ["sin"]
+    np.testing.assert_array_equal(evaluate(flattened(sine, {}, ()), [X, X]), [jnp.sin(X)])
+    _, takes = pruned(closed, [False, False, True])
+    assert takes == [True, True, True]
