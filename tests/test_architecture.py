@@ -26,7 +26,7 @@ FLOORS = {
     "gradcheck/diagnose": "evidence numbers graph slips patterns paths fits attribution diagnose",
     "gradcheck/diagnose/slips": "slip slopes operands order softmax exchanged",
     "gradcheck/costs": "passes count twice machine suspicions table audit",
-    "gradcheck/command": "discovery worker processes shown cli",
+    "gradcheck/command": "discovery worker processes shown cli audit",
     "command": "common predict sample info export",
 }
 

@@ -35,22 +35,28 @@ def add_check(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     command.set_defaults(run=run)
+    add_common(command, "check")
+    add = command.add_argument
+    add("--dtypes", type=_dtypes, metavar="A,B", help=f"of {', '.join(DTYPES)}; the derivation itself is always judged "
+        "in float64, then the arithmetic in these (default: all)")  # fmt: skip
+    add("--quick", action="store_true", help="one set of sizes; float64 and float32, unless --dtypes says more")
+    add("--allow-unchecked", action="store_true", help="what was found and could not be checked does not fail the run")
+    add("--junit", metavar="FILE", help="a JUnit file too, for continuous integration")
+
+
+def add_common(command: argparse.ArgumentParser, verb: str) -> None:
+    """The flags that say what there is and what it is tried on; ``verb``: what is done with it."""
     add = command.add_argument
     add("targets", metavar="TARGET", nargs="+", help="FILE.py, FILE.py:NAME, FOLDER, MODULE or MODULE:NAME")
     add("--shapes", nargs="+", metavar="SHAPE", help='of the arguments that are not annotated, in order: "N D" "D M" M')
     add("--inputs", metavar="FILE.py:NAME", help="a function that returns the arguments, by name or in order")
     add("--in-shape", type=_shape, metavar="8,8", help="the input of Layers, without the batch axis")
-    add("--dtypes", type=_dtypes, metavar="A,B", help=f"of {', '.join(DTYPES)}; the derivation itself is always judged "
-        "in float64, then the arithmetic in these (default: all)")  # fmt: skip
-    add("--quick", action="store_true", help="one set of sizes; float64 and float32, unless --dtypes says more")
-    add("--seed", type=_natural, default=0, metavar="N", help="of the inputs (default: 0)")
-    add("--timeout", type=_positive, default=120.0, metavar="S", help="seconds for each check, and for the import of "
+    add("--seed", type=natural, default=0, metavar="N", help="of the inputs (default: 0)")
+    add("--timeout", type=_positive, default=120.0, metavar="S", help=f"seconds for each {verb}, and for the import of "
         "a target (default: 120)")  # fmt: skip
     add("--memory", type=_positive, default=_half_of_memory(), metavar="GIB", help="of a target's process (default: "
         "half of the machine's)")  # fmt: skip
-    add("--allow-unchecked", action="store_true", help="what was found and could not be checked does not fail the run")
     add("--json", action="store_true", help="one JSON document on standard output, nothing else")
-    add("--junit", metavar="FILE", help="a JUnit file too, for continuous integration")
 
 
 def _dtypes(text: str) -> list[str]:
@@ -61,7 +67,8 @@ def _dtypes(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _natural(text: str, least: int = 0) -> int:
+def natural(text: str, least: int = 0) -> int:
+    """A whole number on the command line."""
     if not (text.strip().isdecimal() and int(text) >= least):
         raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}; got {text!r}")
     return int(text)
@@ -78,7 +85,7 @@ def _positive(text: str) -> float:
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    return tuple(_natural(part, 1) for part in text.split(","))
+    return tuple(natural(part, 1) for part in text.split(","))
 
 
 def _half_of_memory() -> float:
@@ -96,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
         tuple(dtypes), arguments.seed, arguments.quick, arguments.in_shape, shapes, arguments.inputs, arguments.timeout
     )
     try:
-        results, refused = _all_checked(arguments.targets, asked, arguments.memory)
+        results, refused = each_of(arguments.targets, asked, arguments.memory, "check")
     except KeyboardInterrupt:
         return 130
     for reason in refused:
@@ -125,13 +132,13 @@ def _status(results: Sequence[Result], refused: Sequence[str], allow_unchecked: 
     return int(None in reports and not allow_unchecked)
 
 
-def _all_checked(targets: Sequence[str], asked: Asked, memory: float) -> tuple[list[Result], list[str]]:
-    """The results of all targets, and the reasons why some were refused."""
+def each_of(targets: Sequence[str], asked: Asked, memory: float, verb: str) -> tuple[list[Result], list[str]]:
+    """The results of all targets, each in a process of ``memory`` GiB, and the reasons why some were refused."""
     results: list[Result] = []
     refused: list[str] = []
     spread = _spread(targets)
     for target, folder in spread:
-        checked, why = _checked(target, asked, memory)
+        checked, why = _done(target, asked, memory, verb)
         results += (Result(target, item) for item in checked)
         refused += (event.reason for event in why if not (folder and event.is_empty))
     if not results and not refused:
@@ -157,7 +164,7 @@ def _is_skipped(path: Path) -> bool:
     return any(part.startswith(".") or part in SKIPPED for part in path.parts)
 
 
-def _checked(target: str, asked: Asked, memory: float) -> tuple[list[Checked], list[Refused]]:
+def _done(target: str, asked: Asked, memory: float, verb: str) -> tuple[list[Checked], list[Refused]]:
     """What was found in one target, and why it was refused, if it was."""
     results: list[Checked] = []
     refused: list[Refused] = []
@@ -165,7 +172,7 @@ def _checked(target: str, asked: Asked, memory: float) -> tuple[list[Checked], l
         report: Callable[[str], None] = lambda text: None  # noqa: E731
         for event in isolated(target, asked, Limits(asked.timeout, memory * 2**30)):
             if isinstance(event, Listed):
-                report = stack.enter_context(step_progress("check", len(event.names)))
+                report = stack.enter_context(step_progress(verb, len(event.names)))
             elif isinstance(event, Refused):
                 refused.append(event)
             else:

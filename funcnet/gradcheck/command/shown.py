@@ -34,7 +34,7 @@ def document(
         "dtypes": list(asked.dtypes),
         "jax": jax.__version__,
         "rules": [
-            _plain({"target": target, **r.report.to_dict(), "seconds": r.seconds})
+            plain({"target": target, **r.report.to_dict(), "seconds": r.seconds})
             for target, r in results
             if r.report is not None
         ],
@@ -47,12 +47,12 @@ def document(
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """``value`` as JSON can hold it: infinity and NaN become null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if value is None or isinstance(value, str | bool | int):
         return value
     return float(value) if math.isfinite(value) else None

@@ -3,7 +3,7 @@
 import inspect
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -35,6 +35,8 @@ class Asked(NamedTuple):
     shapes: tuple[str, ...] | None = None
     inputs: str | None = None
     timeout: float = 120.0
+    one: Callable[..., "Checked"] | None = None
+    """What is done with each thing that is found: by default ``check_one``."""
 
 
 class Listed(NamedTuple):
@@ -48,11 +50,11 @@ class Started(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """The outcome for one thing that was found: its report, or the reason why there is none."""
+    """The outcome for one thing that was found: its report, or its Audit, or the reason why there is none."""
 
     name: str
     verdict: str
-    report: Report | None = None
+    report: Any = None
     seconds: float = 0.0
     reason: str = ""
 
@@ -81,7 +83,7 @@ def examined(target: str, asked: Asked, known: Collection[str] = ()) -> Iterator
                     yield Checked(item.name, LEFT_OUT, reason=item.left_out)
                     continue
                 yield Started(item.name)
-                result = check_one(item, asked, given)
+                result = (asked.one or check_one)(item, asked, given)
                 if name and result.report is None:
                     raise TargetError(f"{name} {CANNOT}: {result.reason}")
                 yield result
@@ -112,7 +114,7 @@ def check_one(item: Found, asked: Asked, given: Any = None) -> Checked:
     dtypes = [DTYPES[name] for name in asked.dtypes if name != "float64"]
     shape: dict[str, Any] = {"in_shape": asked.in_shape} if isinstance(item.target, Layer) else {}
     try:
-        inputs = _inputs(item, asked, given)
+        inputs = inputs_of(item, asked, given)
         how = {"quick": asked.quick, "seed": asked.seed, "progress": False, "timeout": asked.timeout, **shape}
         report = check(item.target, *inputs, dtypes=dtypes, name=item.name, **how)
     except InputError as error:
@@ -125,7 +127,7 @@ def check_one(item: Found, asked: Asked, given: Any = None) -> Checked:
     return Checked(item.name, report.verdict, report, time.perf_counter() - start)
 
 
-def _inputs(item: Found, asked: Asked, given: Any) -> tuple[Any, ...]:
+def inputs_of(item: Found, asked: Asked, given: Any) -> tuple[Any, ...]:
     """The arguments of one thing, from ``--inputs``, ``--shapes`` or its file's example; none if annotations do."""
     if isinstance(item.target, Layer) or (given is None and asked.shapes is None):
         return item.inputs
