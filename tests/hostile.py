@@ -149,6 +149,11 @@ def _kind_of(action: argparse.Action) -> str:
 
 # ---------------------------------------------------------------- the calls
 
+ON_FILES = {
+    "check": ("--quick", "--dtypes", "float64"),
+    "audit": ("--no-time",),
+}  # the subcommands that run Python files
+
 
 def calls(count: int, seed: int, scratch: Path, only: str = "") -> list[Call]:
     """Half of experiments, half of the subcommands; or all of ``only`` one of these."""
@@ -160,13 +165,13 @@ def calls(count: int, seed: int, scratch: Path, only: str = "") -> list[Call]:
         if only or number % 2:
             module, arguments = "funcnet", [only or rng.choice([*of_commands, "check", "check"])]
             flags = of_commands[arguments[0]]
-            if arguments[0] == "check":
+            if arguments[0] in ON_FILES:
                 target = (
                     f"broken/{broken[(number if only else number // 2) % len(broken)]}"
                     if rng.random() < 0.7
                     else rng.choice(PLACES)
                 )
-                arguments += [target, "--quick", "--dtypes", "float64", "--timeout", "5"]
+                arguments += [target, *ON_FILES[arguments[0]], "--timeout", "5"]
             else:
                 run = rng.choice(runs[:3] if rng.random() < 0.6 else runs)
                 inputs = rng.choice(["binary", "images.npy", "text", *PLACES])
@@ -194,7 +199,7 @@ def _made_hostile(rng: random.Random, kind: str, module: str, arguments: list[st
         stdout = rng.choice(["/dev/full", "closed"])
         words = ["--help"] if rng.random() < 0.7 else [*arguments, "--no-such"]
         return Call(f"{kind}: standard output", module, (*arguments, *words), stdout=stdout)
-    if kind == "funcnet check" and chance < 0.7:
+    if kind.split()[-1] in ON_FILES and chance < 0.7:
         return Call(f"{kind}: a broken file", module, tuple(arguments), never=False)
     named = [flag for flag in flags if flag.name and flag.name not in ("--help", "--json")]
     flag = rng.choice(named) if rng.random() < 0.3 else rng.choice([f for f in named if f.kind == "number"] or named)
