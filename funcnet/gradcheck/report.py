@@ -40,7 +40,7 @@ class Finding:
         object.__setattr__(self, "explanation", self.explanation or MISTAKES[self.mistake].sentence)
 
     def __str__(self) -> str:
-        where = f"{_shown(self.file)}:{self.line}: {self.source}" if self.file and self.line is not None else None
+        where = f"{shown_path(self.file)}:{self.line}: {self.source}" if self.file and self.line is not None else None
         what = f"d{self.argument}{self.leaf}" if self.argument else self.leaf or "the rule"
         lines = [f"{what}: {self.mistake}: {self.explanation}", where, *self.evidence]
         return "\n    ".join(line for line in lines if line)
@@ -50,7 +50,7 @@ class Finding:
         return dataclasses.asdict(self) | {"remedy": MISTAKES[self.mistake].remedy}
 
 
-def _shown(file: str) -> str:
+def shown_path(file: str) -> str:
     """A path as a person would type it: relative if it is below the working directory."""
     relative = os.path.relpath(file)
     return file if relative.startswith("..") else relative

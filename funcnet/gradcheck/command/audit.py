@@ -13,7 +13,7 @@ import jax
 
 from ...streams import one_line
 from ...types import Layer
-from ..costs.audit import Audit, audit
+from ..costs.audit import Audit, Costs, audit
 from ..engine.leaves import first_line
 from ..trial.subject import InputError
 from .cli import add_common, each_of, natural
@@ -152,8 +152,6 @@ def markdown(audits: Sequence[Audit]) -> str:
     ]
     for found in audits:
         columns = list(found.columns.values())
-        times = [costs.seconds[0] for costs in columns if costs.seconds]
-        ratios = [seconds / times[1] for seconds in times] if len(times) > 1 else []
         cells = [
             found.name,
             found.inputs,
@@ -161,14 +159,23 @@ def markdown(audits: Sequence[Audit]) -> str:
             _cell([costs.operations / 1e3 for costs in columns]),
             _cell([costs.residual_bytes / 1024 for costs in columns]),
             _cell([(costs.temporary_bytes or 0) / 1024 for costs in columns]),
-            _cell(ratios, 2),
+            _cell([_ratio(costs, columns[1:2]) for costs in columns]),
             ", ".join(dict.fromkeys(s.id for s in found.suspicions)),
         ]
         rows.append("| " + " | ".join(cell.replace("*", r"\*").replace("|", r"\|") for cell in cells) + " |")
     return "\n" + "\n".join(rows) + "\n"
 
 
-def _cell(values: Sequence[float], digits: int = 3) -> str:
+def _cell(values: Sequence[float | str]) -> str:
     """``1 / 2 / 3``, or one figure if all are the same."""
-    shown = [f"{value:,.0f}" if value >= 100 else f"{value:.{digits}g}" for value in values]
+    shown = [v if isinstance(v, str) else f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in values]
     return " / ".join(shown) if len(set(shown)) > 1 else "".join(shown[:1])
+
+
+def _ratio(costs: Costs, autodiff: Sequence[Costs]) -> str:
+    """The time over that of autodiff; if the middle halves of their runs overlap, they are as good as equal."""
+    if not (autodiff and costs.seconds and autodiff[0].seconds):
+        return ""
+    median, low, high = costs.seconds
+    other, other_low, other_high = autodiff[0].seconds
+    return "1" if low <= other_high and other_low <= high else f"{median / other:.2g}"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from ..engine.jaxprs import Line, Program, Step
+from ..report import shown_path
 from .count import FLOPS, MOVES, TRANSCENDENTAL, Count, Product, bytes_of, count, count_step, steps_of
 from .passes import Passes
 
@@ -34,6 +35,10 @@ class Suspicion(NamedTuple):
     file: str | None = None
     line: int | None = None
     source: str | None = None
+
+    def __str__(self) -> str:
+        where = f"\n    {shown_path(self.file)}:{self.line}: {self.source}" if self.file else ""
+        return f"{self.id}: {self.text}{where}"
 
 
 def suspicion(kind: str, *details: Any, line: Line | None = None) -> Suspicion:

@@ -1,7 +1,6 @@
 """An audit as a table, a column for each program."""
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -33,10 +32,7 @@ def table(audit: Any) -> str:
     add("flops by the compiler", lambda c: c.compiler_flops, shown_flops)
     add("time, median", lambda c: c.seconds and c.seconds[0], shown_seconds)
     add("  half of the runs", lambda c: c.seconds and c.seconds[1:], lambda s: f"{_ms(s[0])}–{_ms(s[1])}")
-    for found in audit.suspicions:
-        lines.append(f"suspicious: {found.id}: {found.text}")
-        if found.file and found.line is not None:
-            lines.append(f"    {_path(found.file)}:{found.line}: {found.source}")
+    lines += [f"suspicious: {found}" for found in audit.suspicions]
     opaque = list(dict.fromkeys(step for costs in columns.values() for step in costs.opaque))
     notes = [f"not counted: {', '.join(opaque)}"] * bool(opaque)
     notes += ["of a while loop one turn is counted"] * any(costs.endless for costs in columns.values())
@@ -58,8 +54,3 @@ def shown_seconds(seconds: float) -> str:
 
 def _ms(seconds: float) -> str:
     return f"{1e3 * seconds:.3g}"
-
-
-def _path(file: str) -> str:
-    relative = os.path.relpath(file)
-    return file if relative.startswith("..") else relative

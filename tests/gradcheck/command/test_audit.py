@@ -1,12 +1,16 @@
 """``funcnet audit``: what it prints, what it writes into a file, and the status that it ends with."""
 
+import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from funcnet import gradcheck, ops
 from funcnet.__main__ import main
 from funcnet.gradcheck.command.audit import BEGIN, END, markdown
+from funcnet.gradcheck.command.discovery import find
 
 RULES = """
 import jax.numpy as jnp
@@ -117,9 +121,42 @@ def test_bad_flags_are_refused(rules, capfd, flags):
     assert f"funcnet audit: argument {flags[0]}: " in capfd.readouterr().err
 
 
+def cells(table, name):
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {name} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def test_figures_that_agree_stand_once():
-    found = gradcheck.audit(ops.dense, sizes={"*B": 100, "I": 100, "O": 100})
-    (line,) = [line for line in markdown([found]).splitlines() if line.startswith("| dense")]
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[:5] == ["dense", r"\*B=100 I=100 O=100", "6", "20", "0"]
-    assert len(cells[6].split(" / ")) in (1, 3)
+    found = gradcheck.audit(ops.dense, sizes={"*B": 100, "I": 100, "O": 100}, time=False)
+    assert cells(markdown([found]), "dense")[:5] == ["dense", r"\*B=100 I=100 O=100", "6", "20", "0"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "shown"),
+    [
+        (((4, 3, 5), (2, 1, 2.5)), "2 / 1"),
+        (((2, 1, 2.5), (2.4, 2.3, 3)), "1"),
+        (((4, 3, 5), (4.1, 3, 5), (9, 8, 9)), "1 / 1 / 2.2"),
+        ((None, None), ""),
+        (((1, 1, 1),), ""),
+    ],
+)
+def test_times_that_overlap_are_as_good_as_equal(runs, shown):
+    found = gradcheck.audit(ops.relu, sizes={"*B": 3}, time=False)
+    columns = {
+        name: dataclasses.replace(found.columns["autodiff"], seconds=seconds)
+        for name, seconds in zip(("by hand", "autodiff", "checkpoint"), runs, strict=False)
+    }
+    assert cells(markdown([dataclasses.replace(found, columns=columns)]), "relu")[6] == shown
+
+
+def test_the_table_of_our_rules_holds_each_of_them_and_what_is_counted_now():
+    """What is compiled and timed depends on the machine."""
+    page = (Path(__file__).parents[3] / "docs" / "measured.md").read_text("utf-8")
+    table = page.partition(BEGIN)[2].partition(END)[0]
+    rules = [found for found in find(ops) if not found.left_out]
+    assert re.findall(r"^\| (\w+) \|", table, re.MULTILINE) == [found.name for found in rules]
+    for name in ("dense", "softmax", "flash_attention"):
+        (rule,) = [found.target for found in rules if found.name == name]
+        now = markdown([gradcheck.audit(rule, name=name, time=False)])
+        assert cells(now, name)[:5] == cells(table, name)[:5]
