@@ -3,7 +3,7 @@
 import dataclasses
 import linecache
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,13 +12,13 @@ import numpy as np
 
 from ...types import Layer
 from ..check import shown_alone
-from ..engine.leaves import cast, first_line, floats_of, pack, with_default_integers
+from ..engine.leaves import cast, first_line, floats_of, is_complex, pack, with_default_integers
 from ..engine.width import as_users_have_it
 from ..judge.ladder import on_its_rung
 from ..trial.draws import axis_names, inputs_for, layer_draw, shape_of
 from ..trial.settings import Settings, arrays_of, settings
 from ..trial.specs import flat, specs_of
-from ..trial.subject import DIFFERENCES, InputError, Subject
+from ..trial.subject import DIFFERENCES, Complex, InputError, Subject
 from ..trial.targets import as_subject, with_inputs
 from .count import bytes_of, count
 from .machine import compiled, timed
@@ -98,6 +98,7 @@ def audit(
     in_shape: tuple[int, ...] | None = None,
     sizes: Mapping[str, int] | None = None,
     argnums: int | Sequence[int] | None = None,
+    reference: Callable[..., Any] | None = None,
     dtype: Any = None,
     time: bool = True,
     seed: int = 0,
@@ -106,12 +107,14 @@ def audit(
     """Counts what a derivation costs, beside ``jax.vjp`` of its forward and of ``jax.checkpoint`` of it.
 
     It says nothing of whether the derivation is right: ``check`` does. Takes ``target``, ``inputs``, ``in_shape``,
-    ``argnums`` and ``seed`` as ``check`` does.
+    ``argnums`` and ``seed`` as ``check`` does. ``reference``: a plain function of the same value, to be differentiated
+    by JAX in place of the forward, as a kernel cannot be.
     ``sizes``: of the axes by name; the others have some 100 elements, fewer if an argument would be too large. For a
     Layer N, the batch. ``dtype``: of all floating arguments; by default float32, or what the given arrays have.
     ``time``: whether the compiled programs are run and timed.
 
-    Raises InputError for invalid settings, if the forward raises, and if the derivation cannot be traced.
+    Raises InputError for invalid settings and complex arguments, if the forward raises, and if the derivation cannot be
+    traced or compiled.
     """
     __tracebackhide__ = True
     linecache.checkcache()
@@ -124,7 +127,7 @@ def audit(
             args = jax.tree.map(
                 lambda a: jnp.asarray(a) if isinstance(a, np.ndarray) else a, with_default_integers(args)
             )
-            return _audited(subject, args, asked.argnums, shown, time)
+            return _audited(subject, args, asked.argnums, reference, shown, time)
     except InputError as error:
         raise shown_alone(error) from shown_alone(error.__cause__)
 
@@ -185,31 +188,44 @@ def _sizes(subject: Subject, shapes: Sequence[str], given: Mapping[str, int]) ->
 # ---------------------------------------------------------------- what it costs
 
 
-def _audited(subject: Subject, args: tuple[Any, ...], argnums: Any, shown: str, time: bool) -> Audit:
-    everything = range(len(args))
-    wanted = everything if argnums is None else argnums
-    arrays, floats = pack(args).arrays, floats_of(args)
+def _audited(subject: Subject, args: tuple[Any, ...], argnums: Any, reference: Any, shown: str, time: bool) -> Audit:
+    floats = floats_of(args)
+    if any(isinstance(leaf, Complex) or is_complex(leaf) for leaf in jax.tree.leaves(args, is_leaf=_is_pair)):
+        raise InputError(f"{subject.name} takes complex arguments: only real ones are counted")
     if not floats:
         raise InputError(f"the input of {subject.name} has no floating argument: there is nothing to differentiate")
-    if subject.by_hand:
-        hand = by_hand(subject, args, wanted)
-        left = [i for i in everything if i not in wanted and floats_of(args[i])]
-        others = [(subject.arguments[i], _total(by_hand(subject, args, [i]))) for i in left]
-    else:  # a function of rules: its derivation is what JAX makes of them
-        hand, others = _by_rules(subject, args, wanted), []
-        subject = on_its_rung(subject, args)
-        if subject.reference == DIFFERENCES:
-            raise InputError(f"{subject.name} holds no hand-written backward")
-    passes, notes = {"by hand": hand}, []
-    for called, checkpoint in (("autodiff", False), ("checkpoint", True)):
-        try:
-            passes[called] = by_autodiff(subject.primal, args, hand.places, checkpoint)
-        except Exception as error:
-            notes.append(f"no {called}: {type(error).__name__}: {first_line(error)}")
-    columns = _columns(passes, arrays, time)
+    everything = range(len(args))
+    wanted = everything if argnums is None else argnums
+    hand = by_hand(subject, args, wanted) if subject.by_hand else _by_rules(subject, args, wanted)
+    if not hand.places:
+        raise InputError(f"the backward of {subject.name} has no cotangent that is asked for")
+    left = [i for i in everything if i not in wanted and floats_of(args[i]) and subject.by_hand]
+    others = [(subject.arguments[i], _total(by_hand(subject, args, [i]))) for i in left]
+    passes, notes = _beside(subject, args, hand, reference)
+    columns = _columns(subject.name, passes, pack(args).arrays, time)
     found = suspicions(floats, hand, passes.get("autodiff"), others)
     dtype = "/".join(dict.fromkeys(leaf.dtype.name for leaf in floats))
-    return Audit(subject.name, dtype, shown, jax.default_backend(), columns, tuple(found), tuple(notes))
+    return Audit(subject.name, dtype, shown, jax.default_backend(), columns, tuple(found), notes)
+
+
+def _is_pair(part: Any) -> bool:
+    return isinstance(part, Complex)
+
+
+def _beside(
+    subject: Subject, args: tuple[Any, ...], hand: Passes, reference: Any
+) -> tuple[dict[str, Passes], tuple[str, ...]]:
+    """The passes by hand with those of autodiff beside them; if there is no autodiff, the reason."""
+    subject = on_its_rung(subject.beside(reference, None), args)
+    if subject.reference == DIFFERENCES and not subject.by_hand:
+        raise InputError(f"{subject.name} holds no hand-written backward")
+    passes = {"by hand": hand}
+    try:
+        passes["autodiff"] = by_autodiff(subject.primal, args, hand.places)
+        passes["checkpoint"] = by_autodiff(subject.primal, args, hand.places, checkpoint=True)
+    except Exception as error:
+        return passes, (f"no {'checkpoint' if len(passes) > 1 else 'autodiff'}: {first_line(error)}",)
+    return passes, ()
 
 
 def _by_rules(subject: Subject, args: tuple[Any, ...], argnums: Any) -> Passes:
@@ -225,9 +241,13 @@ def _total(passes: Passes) -> Any:
     return count(passes.fwd) + count(passes.bwd)
 
 
-def _columns(passes: Mapping[str, Passes], arrays: Sequence[Any], time: bool) -> dict[str, Costs]:
-    programs = [compiled(each, arrays) for each in passes.values()]
-    times: Sequence[Any] = timed(programs) if time else [None] * len(programs)
+def _columns(name: str, passes: Mapping[str, Passes], arrays: Sequence[Any], time: bool) -> dict[str, Costs]:
+    try:
+        programs = [compiled(each, arrays) for each in passes.values()]
+        times: Sequence[Any] = timed(programs) if time else [None] * len(programs)
+    except Exception as error:
+        text = f"{name} cannot be compiled and run: {type(error).__name__}: {first_line(error)}"
+        raise InputError(text) from error
     columns = {}
     for (called, each), program, seconds in zip(passes.items(), programs, times, strict=True):
         counted, twice, flops = _total(each), computed_twice(each), dict[str, int]()

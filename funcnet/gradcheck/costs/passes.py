@@ -89,7 +89,7 @@ def by_autodiff(
         return jax.vjp(f, *[leaves[i] for i in places])
 
     traced = _traced(fwd, lambda pullback, dy: list(pullback(dy)), packed.arrays)
-    return traced._replace(places=tuple(places))
+    return traced._replace(places=tuple(places), unread=())  # what JAX keeps is no choice of the author's
 
 
 def _floats(args: tuple[Any, ...], argnums: Collection[int]) -> list[int]:

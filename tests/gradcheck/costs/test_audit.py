@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.experimental import pallas as pl
 
 from funcnet import dense, dropout, gradcheck, ops, serial
 from funcnet.gradcheck import InputError
@@ -101,8 +102,23 @@ def test_what_autodiff_cannot_do_is_left_out_with_the_reason():
 
     found = gradcheck.audit((fwd, lambda _, dy: (dy,)), jnp.ones(3), time=False)
     assert list(found.columns) == ["by hand"]
-    assert [note.partition(":")[0] for note in found.notes] == ["no autodiff", "no checkpoint"]
+    assert [note.partition(":")[0] for note in found.notes] == ["no autodiff"]
     assert "of a while loop one turn is counted" in str(found)
+
+
+def test_a_kernel_stands_beside_a_function_of_the_same_value():
+    def kernel(x):
+        shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        return pl.pallas_call(lambda x, y: y.__setitem__(..., jnp.sin(x[...])), out_shape=shape, interpret=True)(x)
+
+    def bwd(x, dy):
+        return (dy * jnp.cos(x),)
+
+    alone = gradcheck.audit((lambda x: (kernel(x), x), bwd), normal(8, 128), time=False)
+    beside = gradcheck.audit((lambda x: (kernel(x), x), bwd), normal(8, 128), reference=jnp.sin, time=False)
+    assert list(alone.columns) == ["by hand"]
+    assert list(beside.columns) == ["by hand", "autodiff", "checkpoint"]
+    assert "note: not counted: pallas_call" in str(beside)
 
 
 def test_what_cannot_be_counted_is_said():
@@ -123,6 +139,9 @@ def test_what_cannot_be_counted_is_said():
         (lambda: gradcheck.audit(ops.dense, argnums=3), "argnums are positions"),
         (lambda: gradcheck.audit(dense(3)), "a Layer needs in_shape"),
         (lambda: gradcheck.audit(ops.dense, "N D", "E M", "M"), "raised ShapeError on .*dense"),
+        (lambda: gradcheck.audit(ops.sigmoid, jnp.full(3, 1j)), "takes complex arguments: only real ones are counted"),
+        (lambda: gradcheck.audit(ops.sigmoid, "N:complex"), "takes complex arguments: only real ones are counted"),
+        (lambda: gradcheck.audit(ops.embedding, argnums=1), "has no cotangent that is asked for"),
         (lambda: gradcheck.audit((lambda x: (x, ()), lambda r, dy: (dy,)), jnp.arange(3)), "no floating argument"),
     ],
 )
