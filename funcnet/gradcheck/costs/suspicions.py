@@ -53,7 +53,7 @@ def suspicions(
 
     ``args``: the floating arguments. ``others``: the arguments that nobody asked for, and what their cotangents take.
     """
-    found = [*_products(args, hand), *_residuals(hand), *_large(hand)]
+    found = [*_products(args, hand, autodiff), *_residuals(hand), *_large(hand)]
     found += _beside(hand, autodiff) if autodiff else []
     amounts = ((name, counted.flops + counted.operations) for name, counted in others)
     return found + [suspicion("unneeded-cotangent", name, shown_flops(n)) for name, n in amounts if n]
@@ -81,13 +81,14 @@ def _array(aval: Any) -> str:
 # ---------------------------------------------------------------- products
 
 
-def _products(args: Sequence[Any], hand: Passes) -> Iterator[Suspicion]:
+def _products(args: Sequence[Any], hand: Passes, autodiff: Passes | None) -> Iterator[Suspicion]:
     widest = max(args, key=lambda arg: arg.dtype.itemsize).dtype
     first, second = ([p for p in count(program).products if _is_float(p)] for program in (hand.fwd, hand.bwd))
     least = SHARE * sum(p.flops for p in (*first, *second))
     wide = [p for p in (*first, *second) if _narrowest(p).itemsize > widest.itemsize]
-    known = {(_narrowest(p), p.precision) for p in first}
-    uneven = [p for p in second if known and (_narrowest(p), p.precision) not in known and p not in wide]
+    usual = (*first, *(count(autodiff.bwd).products if autodiff else ()))  # the derivative of a step may be sharper
+    known = {(_narrowest(p), p.precision) for p in usual}
+    uneven = [p for p in second if first and (_narrowest(p), p.precision) not in known and p not in wide]
     for p in _one_a_line(wide, least):
         yield suspicion("wide-product", _narrowest(p).name, widest.name, line=p.line)
     for p in _one_a_line(uneven, least):

@@ -218,8 +218,9 @@ class _Flattening:
 
 
 def _is_foreign(file: str) -> bool:
-    """Whether a file is JAX's, Python's, as contextlib is below a decorator, or the checker's own."""
-    return "/jax/" in file or file == BOXED or (file.startswith(PYTHON) and "site-packages" not in file)
+    """Whether a file is JAX's, NumPy's or Python's, as contextlib is below a decorator, or the checker's own."""
+    library = "/jax/" in file or "/numpy/" in file or (file.startswith(PYTHON) and "site-packages" not in file)
+    return library or file == BOXED
 
 
 def is_library(eqn: Any) -> bool:
