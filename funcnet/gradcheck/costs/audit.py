@@ -16,7 +16,7 @@ from ..engine.leaves import cast, first_line, floats_of, is_complex, pack, with_
 from ..engine.width import as_users_have_it
 from ..judge.ladder import on_its_rung
 from ..trial.draws import axis_names, inputs_for, layer_draw, shape_of
-from ..trial.settings import Settings, arrays_of, settings
+from ..trial.settings import Settings, arrays_of, mapping, settings, whole
 from ..trial.specs import flat, specs_of
 from ..trial.subject import DIFFERENCES, Complex, InputError, Subject
 from ..trial.targets import as_subject, with_inputs
@@ -147,17 +147,15 @@ def _arguments(
 ) -> tuple[Subject, tuple[Any, ...], Settings, str]:
     """The subject on just these arguments, the arguments, the settings, and a description of the arguments."""
     is_layer, drawn = isinstance(target, Layer), all(isinstance(given, str) for given in inputs)
-    given = None if is_layer or not drawn else sizes
     as_is = "as-is" if dtype is None and not drawn else dtype or jnp.float32
     asked = settings(
-        target, subject, inputs, in_shape=in_shape, sizes=given, dtypes=(jnp.float32,), seed=seed, dtype=as_is,
-        argnums=argnums,
+        target, subject, inputs, in_shape=in_shape, sizes=None if is_layer else sizes, dtypes=(jnp.float32,), seed=seed,
+        dtype=as_is, argnums=argnums,
     )  # fmt: skip
     if is_layer:
-        batch = dict(sizes or {})
-        n = batch.pop("N", SIZES[0])
-        if batch:
-            raise InputError(f"sizes of a Layer is for N, the batch; got {', '.join(batch)}")
+        if unknown := mapping("sizes", sizes).keys() - {"N"}:
+            raise InputError(f"sizes of a Layer is for N, the batch; got {', '.join(unknown)}")
+        n = whole("the batch N", (sizes or {}).get("N", SIZES[0]), 1)
         draw = layer_draw(target, asked.in_shape or (), n, seed, True)
         return subject, cast(draw.args, asked.dtypes[0]), asked, draw.shown
     if asked.are_arrays:

@@ -60,17 +60,17 @@ def settings(
         raise InputError("inputs are symbolic shapes or arrays, and not some of each")
     return Settings(
         in_shape if in_shape is None else _sizes("in_shape", in_shape),
-        {name: _whole(f"sizes[{name!r}]", size, 1) for name, size in _mapping("sizes", sizes).items()},
+        {name: whole(f"sizes[{name!r}]", size, 1) for name, size in mapping("sizes", sizes).items()},
         {
-            name: below if isinstance(below, str) else _whole(f"ranges[{name!r}]", below, 1)
-            for name, below in _mapping("ranges", ranges).items()
+            name: below if isinstance(below, str) else whole(f"ranges[{name!r}]", below, 1)
+            for name, below in mapping("ranges", ranges).items()
         },
         _dtypes(dtypes if dtype is None or isinstance(dtype, str) else [dtype]),
-        _whole("seed", seed, 0),
+        whole("seed", seed, 0),
         _as_is(dtype),
         _argnums(subject, argnums),
         bool(inputs) and not drawn,
-        _mapping("draw", draw),
+        mapping("draw", draw),
         _seconds(timeout),
     )
 
@@ -81,7 +81,8 @@ def _seconds(timeout: Any) -> float | None:
     return timeout
 
 
-def _whole(what: str, value: Any, least: int) -> int:
+def whole(what: str, value: Any, least: int) -> int:
+    """A whole number. Raises InputError if it is none, or below ``least``."""
     try:
         found = operator.index(value)
     except TypeError:
@@ -94,10 +95,11 @@ def _whole(what: str, value: Any, least: int) -> int:
 def _sizes(what: str, value: Any) -> tuple[int, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise InputError(f"{what} is a tuple of sizes; got {value!r}")
-    return tuple(_whole(f"each size of {what}", size, 1) for size in value)
+    return tuple(whole(f"each size of {what}", size, 1) for size in value)
 
 
-def _mapping(what: str, value: Any) -> Mapping[str, Any]:
+def mapping(what: str, value: Any) -> Mapping[str, Any]:
+    """A dict by names, empty for None. Raises InputError if it is none."""
     if value is None:
         return {}
     if not (isinstance(value, Mapping) and all(isinstance(name, str) for name in value)):
@@ -115,7 +117,7 @@ def _argnums(subject: Subject, argnums: Any) -> tuple[int, ...] | None:
     if argnums is None:
         return None
     wanted = argnums if isinstance(argnums, Sequence) else (argnums,)
-    found = tuple(_whole("each of argnums", i, 0) for i in wanted)
+    found = tuple(whole("each of argnums", i, 0) for i in wanted)
     if not found or max(found) >= len(subject.arguments):
         raise InputError(f"argnums are positions of ({', '.join(subject.arguments)}); got {argnums!r}")
     return found

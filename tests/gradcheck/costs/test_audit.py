@@ -135,6 +135,8 @@ def test_what_cannot_be_counted_is_said():
     [
         (lambda: gradcheck.audit(3), "expected a function, a Rule"),
         (lambda: gradcheck.audit(ops.dense, sizes={"Q": 3}), "sizes is for the axes"),
+        (lambda: gradcheck.audit(ops.relu, jnp.ones(3), sizes={"N": 3}), "sizes is for drawn inputs"),
+        (lambda: gradcheck.audit(dense(3), in_shape=(2,), sizes={"N": 0}), "the batch N is a whole number, at least 1"),
         (lambda: gradcheck.audit(ops.dense, dtype="bfloat"), "dtype is 'as-is' or a floating dtype"),
         (lambda: gradcheck.audit(ops.dense, argnums=3), "argnums are positions"),
         (lambda: gradcheck.audit(dense(3)), "a Layer needs in_shape"),
