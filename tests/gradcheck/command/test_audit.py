@@ -151,7 +151,7 @@ def test_times_that_overlap_are_as_good_as_equal(runs, shown):
 
 
 def test_the_table_of_our_rules_holds_each_of_them_and_what_is_counted_now():
-    """What is compiled and timed depends on the machine."""
+    """By hand: what autodiff makes depends on JAX's version, and what is compiled and timed on the machine."""
     page = (Path(__file__).parents[3] / "docs" / "measured.md").read_text("utf-8")
     table = page.partition(BEGIN)[2].partition(END)[0]
     rules = [found for found in find(ops) if not found.left_out]
@@ -159,4 +159,5 @@ def test_the_table_of_our_rules_holds_each_of_them_and_what_is_counted_now():
     for name in ("dense", "softmax", "flash_attention"):
         (rule,) = [found.target for found in rules if found.name == name]
         now = markdown([gradcheck.audit(rule, name=name, time=False)])
-        assert cells(now, name)[:5] == cells(table, name)[:5]
+        by_hand = [[cell.split(" / ")[0] for cell in cells(text, name)[:5]] for text in (now, table)]
+        assert by_hand[0] == by_hand[1]
