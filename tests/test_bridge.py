@@ -122,6 +122,7 @@ TRANSFORMATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [next(case for case in RULES if case.name == name) for name in NAMES], ids=case_id)
 def test_under_every_transformation(case):
     """The gradient through each is that of a loop over the plain forward. One program, as each is compiled anyway."""
@@ -166,7 +167,9 @@ def test_weights_that_devices_share_have_the_sum_of_their_gradients(checked):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", ["batch_norm", "gpt", "multi_head_attention"])
+@pytest.mark.parametrize(
+    "name", ["batch_norm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt", "multi_head_attention"))]
+)
 def test_a_layer_as_a_function_of_its_parameters(name, training):
     case = next(case for case in LAYERS if case.name == name)
     params, x, key = layer_args(case, training)

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_hostile_calls_end_with_one_line():
     command = [sys.executable, "-m", "tests.hostile", "--calls", "20", "--seed", "1"]
     environment = {name: value for name, value in os.environ.items() if name != "FUNCNET_DATA_DIR"}

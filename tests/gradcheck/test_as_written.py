@@ -298,6 +298,7 @@ def test_a_verdict_has_its_conditions(target, inputs, settings, conditions):
     assert all(condition in str(report).splitlines()[0] for condition in conditions)
 
 
+@pytest.mark.slow
 def test_no_assumption_makes_another_mistake_right():
     report = check((cross_entropy, functools.partial(textbook, times=2)), "N K", "N K", quick=True)
     assert report.verdict == "wrong"

@@ -19,6 +19,7 @@ from tests.gradcheck.right import RIGHT
 SAMPLE = ("clip", "cumsum", "hypot", "logsumexp", "max", "segment_sum", "where")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("right", [right for right in RIGHT if right.name in SAMPLE], ids=lambda right: right.name)
 def test_a_right_backward_is_correct(right):
     (one,) = outcomes(right, quick=True)

@@ -81,7 +81,17 @@ def in_file(stem):
         return {found.name: found for found in find(module)}
 
 
-@pytest.mark.parametrize(("file", "name"), CASES, ids=[f"{file}-{name}" for file, name in CASES])
+# One of each style, and of each kind of mistake; the others take longer, and are run with -m slow.
+QUICK = {
+    "affine_wrong", "batch_norm", "conv_loops_wrong", "embedding_wrong", "losses", "neurons", "swapped", "dropout",
+}  # fmt: skip
+ROWS = [
+    pytest.param(file, name, id=f"{file}-{name}", marks=() if file in QUICK or name == "Affine" else pytest.mark.slow)
+    for file, name in CASES
+]
+
+
+@pytest.mark.parametrize(("file", "name"), ROWS)
 def test_homework_is_judged_rightly(file, name):
     shapes, mistakes = CASES[file, name]
     homework = in_file(file)[name]
@@ -114,6 +124,7 @@ def test_everything_in_the_files_has_a_row():
     assert all(left[row].startswith(text) for row, text in LEFT_OUT.items())
 
 
+@pytest.mark.slow
 def test_a_term_forgotten_in_every_step_of_a_loop_is_wrong():
     rnn = in_file("rnn_wrong")["rnn"]
     report = gradcheck.check(rnn.target, *rnn.inputs)
@@ -207,6 +218,7 @@ def cross_entropy_backward(dout, cache):
     return dout * (p - y) / len(p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", [("N K", "N K"), (np.ones((2, 3)), np.eye(3)[[0, 2]])])
 def test_a_derivation_that_assumes_one_hot_targets_is_right_for_these(inputs):
     report = gradcheck.check((cross_entropy_forward, cross_entropy_backward), *inputs, quick=True)

@@ -109,6 +109,7 @@ def test_the_right_backward_is_right(name, which):
     assert_close(right, expected, 1e-10, 1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planted", [*PLANTED, *UNSEEN], ids=lambda planted: planted.name)
 def test_the_planted_backward_is_wrong(planted):
     found = [differs(planted, forward_of(planted), which) for which in (0, 1)]

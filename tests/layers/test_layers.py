@@ -16,6 +16,7 @@ def test_backward_is_the_vjp_of_the_forward(case):
     gradcheck.assert_correct(case.layer, in_shape=case.in_shape, dtypes=())  # other dtypes: with the rules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in LAYERS if case.long], ids=case_id)
 def test_long_backward_is_the_vjp_of_the_forward(case):
     params, x, key = layer_args(case, training=True)

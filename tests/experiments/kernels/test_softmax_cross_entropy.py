@@ -36,6 +36,7 @@ def test_the_kernel_is_right(dtype):
     assert report.sight < (0.2 if dtype == jnp.bfloat16 else 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "v"), [(1, 2), (8, 256), (5, 129)])
 def test_it_is_right_at_other_sizes(n, v):
     assert checked(kernels.softmax_cross_entropy, jnp.float32, n=n, v=v)

@@ -59,6 +59,7 @@ def test_blocks_compute_each_score_twice():
     assert hand.flops == 7 * 2 * b * t * (blocks * block) * d  # 2 forward, 5 backward: the scores once more
 
 
+@pytest.mark.slow
 @given(sizes, sizes, sizes, sizes, sizes)
 def test_a_product_takes_two_operations_for_each_pair(b, n, i, o, turns):
     w = ones(b, i, o)
@@ -76,6 +77,7 @@ def test_a_product_takes_two_operations_for_each_pair(b, n, i, o, turns):
     assert [p.times for p in scanned.products] == [turns]
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 9), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3),
     st.tuples(st.integers(0, 3), st.integers(0, 3)), st.sampled_from([1, 2]),

@@ -113,6 +113,7 @@ def test_a_mask_of_what_is_not_kept_is_not():
     assert not gradcheck.audit(rule, "N D", time=False).suspicions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("item", [found for found in find(ops) if not found.left_out], ids=lambda found: found.name)
 def test_no_rule_of_ours_is_suspicious(item, monkeypatch):
     monkeypatch.setattr(costs, "compiled", lambda passes, arrays: Compiled(None, None, None, None, None))  # in haste

@@ -253,5 +253,6 @@ def test_a_wrong_derivative_of_one_line_amid_others(rule, mistake, line):
     assert (finding.mistake, finding.source) == (mistake, line)
 
 
+@pytest.mark.slow
 def test_the_chain_is_right():
     assert gradcheck.check(chain()).verdict == "correct"

@@ -59,6 +59,7 @@ def test_what_lies_beyond_the_slopes_is_wrong(rule, text):
     assert text in report.findings[0].explanation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relu", [lambda x: jnp.maximum(x, 0), jax.nn.relu], ids=["max", "jax.nn.relu"])
 def test_at_the_callers_own_zeros_another_convention_is_right_and_another_slope_is_not(relu):
     """In every dtype: the values lie at kinks there too."""
