@@ -22,11 +22,11 @@ def assert_derivation() -> Callable[..., None]:
 
 def _assert_derivation(target: Any, *inputs: Any, **settings: Any) -> None:
     __tracebackhide__ = True
-    from funcnet.gradcheck import DerivationError, InputError, check
+    from funcnet.gradcheck import InputError, check
 
     try:
         report = check(target, *inputs, **settings)
     except InputError as error:
         raise error.with_traceback(None) from None  # the message says it all; the checker's own frames say nothing
     if report.verdict != "correct":
-        raise DerivationError(str(report))
+        raise AssertionError(str(report))

@@ -43,6 +43,7 @@ def made(framework, by_hand):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_the_gradients_of_a_gpt_block_are_those_with_their_own_attention_and_loss(framework):
     def gradient(by_hand):

@@ -53,7 +53,7 @@ def test_a_failure_is_the_report_and_not_the_checker_s_own_frames(pytester, alon
     result.stdout.fnmatch_lines(
         [
             '>*assert_derivation((right, wrong_bwd), "N D", "D", name="gain")',
-            "E *DerivationError: gain: WRONG",
+            "E *AssertionError: gain: WRONG",
             "E *dgain: *mean-divisor: *",
             "test_user.py:*: AssertionError",
             '>*assert_derivation((right, wrong_bwd), "N D")',

@@ -229,6 +229,7 @@ def test_what_is_wrong_in_long_rows_alone_is_found():
     assert (finding.mistake, finding.explanation) == ("unexplained", "2 of its 130 elements are wrong")
 
 
+@pytest.mark.slow
 def test_rows_are_no_longer_than_memory_allows():
     report = gradcheck.check(Rule(lambda x: (2 * x, None), lambda _, dy: (2 * dy,)), "N D D D")
     assert report.verdict == "correct"

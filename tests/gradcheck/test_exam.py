@@ -22,7 +22,11 @@ SAMPLE = {
 }
 
 
-@pytest.mark.parametrize("name", SAMPLE, ids=SAMPLE.get)
+SLOW = ("two paths", "a pattern that fits loosely", "a path", "a slip in an axis", "a slip in the order of a loop")
+ROWS = [pytest.param(name, id=kind, marks=pytest.mark.slow if kind in SLOW else ()) for name, kind in SAMPLE.items()]
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_the_mistake_is_caught_and_named_with_its_line(name):
     (row,) = (row for row in PLANTED if row.name == name)
     mark = exam.examine(row)

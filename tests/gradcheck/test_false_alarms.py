@@ -181,6 +181,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_odd_code_that_is_right_is_correct(name):
     with jax.numpy_dtype_promotion("standard"):

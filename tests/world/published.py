@@ -56,6 +56,7 @@ class Published(NamedTuple):
 
     ``case`` tells rows of one function apart. ``keywords`` go to the function, ``settings`` to ``check``.
     ``assumes``: a part of the condition under which the rule is right, if there is one.
+    ``undecided``: why nobody can be blamed, if the verdict is to be inconclusive.
     ``wrong``: the cotangents that are known to be wrong; with none, the function is right. What is known of either was
     found without the checker, by differences in float64 (docs/found.md).
     """
@@ -67,6 +68,7 @@ class Published(NamedTuple):
     settings: Mapping[str, Any] = {}
     wrong: tuple[str, ...] = ()
     assumes: str = ""
+    undecided: str = ""
 
     @property
     def name(self) -> str:
@@ -74,6 +76,8 @@ class Published(NamedTuple):
 
     def as_expected(self, report: Report) -> bool:
         """Whether the verdict is the one that the function deserves, and the wrong cotangents are blamed alone."""
+        if self.undecided:
+            return report.verdict == "inconclusive"
         conditions = "; ".join(report.conditions)
         right = report.verdict == ("wrong" if self.wrong else "correct") and bool(conditions) == bool(self.assumes)
         return right and self.assumes in conditions and blamed(report) == set(self.wrong)

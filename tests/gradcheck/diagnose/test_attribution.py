@@ -83,7 +83,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "mistakes", "lines", "axis"), CASES)
+@pytest.mark.parametrize(
+    ("rule", "mistakes", "lines", "axis"),
+    [pytest.param(*case, marks=pytest.mark.slow if i % 2 else ()) for i, case in enumerate(CASES)],
+)
 def test_the_mistake_and_the_line_are_named(rule, mistakes, lines, axis):
     report = gradcheck.check(rule)
     assert report.verdict == "wrong"
