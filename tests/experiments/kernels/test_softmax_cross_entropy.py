@@ -116,6 +116,7 @@ def test_extremes():
     assert np.isnan(kernels.softmax_cross_entropy(z, labels.at[3].set(V))[3])
 
 
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_it_lowers_for_a_gpu(dtype, monkeypatch):
     def both(logits, labels, dlosses):
@@ -124,7 +125,9 @@ def test_it_lowers_for_a_gpu(dtype, monkeypatch):
 
     jax.clear_caches()  # what was traced for the CPU is interpreted
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with jax.enable_x64(False):
+    device = jax.sharding.AbstractDevice("NVIDIA H100 80GB HBM3", 132, "gpu")
+    mesh = jax.sharding.AbstractMesh((1,), ("data",), jax.sharding.AxisType.Auto, abstract_device=device)
+    with jax.enable_x64(False), jax.sharding.use_abstract_mesh(mesh):
         traced = jax.jit(both).trace(*arguments(dtype), jnp.ones(N, jnp.float32))
         assert traced.lower(lowering_platforms=("cuda",)).as_text().count("@__gpu$xla.gpu.triton") == 2
     jax.clear_caches()
