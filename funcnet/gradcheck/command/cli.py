@@ -11,11 +11,12 @@ from typing import Any
 
 from ...progress import step_progress
 from ...streams import one_line
+from .discovery import TargetError
 from .processes import Limits, isolated
 from .shown import Result, document, junit, show
 from .worker import DTYPES, LEFT_OUT, NOTHING, Asked, Checked, Listed, Refused
 
-LONGEST = 1000  # characters of a target that may be a path
+MOST = 1000  # Python files of a folder
 
 SKIPPED = ("__pycache__", "node_modules", "site-packages")  # of a folder, beside hidden ones
 
@@ -102,6 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
     asked = Asked(
         tuple(dtypes), arguments.seed, arguments.quick, arguments.in_shape, shapes, arguments.inputs, arguments.timeout
     )
+    if (junit_file := arguments.junit) is not None and not _may_be_a_file(junit_file):
+        print(f"funcnet check: {one_line(f'--junit {junit_file}: no file can be written there')}", file=sys.stderr)
+        return 2
     try:
         results, refused = each_of(arguments.targets, asked, arguments.memory, "check")
     except KeyboardInterrupt:
@@ -109,18 +113,27 @@ def run(arguments: argparse.Namespace) -> int:
     for reason in refused:
         print(f"funcnet check: {one_line(reason)}", file=sys.stderr)
     status = _status(results, refused, arguments.allow_unchecked)
-    if arguments.junit is not None:
+    if junit_file is not None:
         try:
-            Path(arguments.junit).write_bytes(junit(results, refused, arguments.allow_unchecked))
+            Path(junit_file).write_bytes(junit(results, refused, arguments.allow_unchecked))
         except (OSError, ValueError) as error:
             said = getattr(error, "strerror", None) or error
-            print(f"funcnet check: {one_line(f'--junit {arguments.junit}: {said}')}", file=sys.stderr)
+            print(f"funcnet check: {one_line(f'--junit {junit_file}: {said}')}", file=sys.stderr)
             status = 2
     if results and arguments.json:
         print(json.dumps(document(arguments.targets, asked, results, refused, status), indent=2))
     elif results:
         show(results)
     return status
+
+
+def _may_be_a_file(text: str) -> bool:
+    """Whether a regular file is there, or may be made there."""
+    try:
+        path = Path(text)
+        return path.is_file() or (bool(path.name) and not path.exists() and path.parent.is_dir())
+    except (OSError, ValueError):
+        return False
 
 
 def _status(results: Sequence[Result], refused: Sequence[str], allow_unchecked: bool) -> int:
@@ -136,8 +149,13 @@ def each_of(targets: Sequence[str], asked: Asked, memory: float, verb: str) -> t
     """The results of all targets, each in a process of ``memory`` GiB, and the reasons why some were refused."""
     results: list[Result] = []
     refused: list[str] = []
-    spread = _spread(targets)
-    for target, folder in spread:
+    spread: dict[str, str] = {}  # each target once, with the folder that it was found in, or ""
+    for target in targets:
+        try:
+            spread |= dict.fromkeys(_python_files(target), target) or {target: ""}
+        except TargetError as error:
+            refused.append(str(error))
+    for target, folder in spread.items():
         checked, why = _done(target, asked, memory, verb)
         results += (Result(target, item) for item in checked)
         refused += (event.reason for event in why if not (folder and event.is_empty))
@@ -146,22 +164,24 @@ def each_of(targets: Sequence[str], asked: Asked, memory: float, verb: str) -> t
     return results, refused
 
 
-def _spread(targets: Sequence[str]) -> list[tuple[str, str]]:
-    """Each target once, with the folder that it was found in, or "": a folder is all the Python files below it."""
-    once: dict[str, str] = {}
-    for target in targets:
-        folder = Path(target)
-        is_module = os.sep not in target and (folder / "__init__.py").exists()
-        if len(target) > LONGEST or is_module or not folder.is_dir():
-            once[target] = ""
-            continue
-        files = [path for path in sorted(folder.rglob("*.py")) if not _is_skipped(path.relative_to(folder))]
-        once.update({str(path): target for path in files} or {target: ""})
-    return list(once.items())
+def _python_files(target: str) -> list[str]:
+    """The Python files below a folder; none if it is no folder, or a package that can be imported.
 
-
-def _is_skipped(path: Path) -> bool:
-    return any(part.startswith(".") or part in SKIPPED for part in path.parts)
+    Raises TargetError for a folder that nobody can mean, such as the root.
+    """
+    try:
+        is_module = os.sep not in target and Path(target, "__init__.py").exists()
+        if is_module or not Path(target).is_dir():
+            return []
+    except (OSError, ValueError):  # no path could have such a name
+        return []
+    found: list[str] = []
+    for number, (place, folders, names) in enumerate(os.walk(target)):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SKIPPED)
+        found += (os.path.join(place, name) for name in names if name.endswith(".py") and not name.startswith("."))
+        if len(found) > MOST or number > 10 * MOST:
+            raise TargetError(f"{target} holds too much, more than {MOST:,} Python files or {10 * MOST:,} folders")
+    return sorted(found)
 
 
 def _done(target: str, asked: Asked, memory: float, verb: str) -> tuple[list[Checked], list[Refused]]:
