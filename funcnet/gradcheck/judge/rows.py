@@ -58,5 +58,5 @@ def wrong_at_many_rows(subject: Subject, rows: Draw, elsewhere: str, vanished: f
     if not all(np.isfinite(ref).all() for ref in p.refs[0]):
         return []
     text = f"is right at {elsewhere}, and wrong at {rows.shown}: got {{:.6g}} at {{}}, expected {{:.6g}}"
-    worst = {i: worst_elements(p, i, 1)[0] for i in p.wrong if i not in vanished}
+    worst = {i: worst_elements(p, i, 1)[0] for i in p.wrong if i not in vanished & set(p.tiny())}
     return [Finding(*p.leaves[i], "unexplained", text.format(e.got, e.name, e.expected)) for i, e in worst.items()]
