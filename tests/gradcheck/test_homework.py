@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,60 +15,88 @@ from funcnet.gradcheck.command.discovery import find, opened
 HOME = Path(__file__).parent / "homework"
 AFFINE = ("N D", "D M", "M")
 
-# file, name: the inputs, if the file has no example, and for each wrong gradient the mistake and a part of the line
-CASES = {
-    ("affine", "affine"): (AFFINE, {}),
-    ("affine", "relu"): (("N D",), {}),
-    ("affine_wrong", "affine"): (AFFINE, {"dw": ("extra-mean-divisor", "out = x.reshape(N, -1).dot(w) + b")}),
-    ("affine_wrong", "relu"): (("N D",), {"dx": ("nonlinear-in-cotangent", None)}),
-    ("batch_norm", "batchnorm"): ((), {}),
-    ("batch_norm_wrong", "batchnorm"): ((), {"dx": ("path-lost", "var = np.var(x, axis=0)")}),
-    ("conv_loops", "conv_naive"): ((), {}),
-    ("conv_loops_wrong", "conv_naive"): ((), {"dx": ("unexplained", None)}),
-    ("max_pool", "max_pool_naive"): ((), {}),
-    ("rnn", "rnn_step"): ((), {}),
-    ("rnn", "rnn"): ((), {}),
-    ("rnn", "lstm_step"): ((), {}),
-    ("rnn_wrong", "lstm_step"): ((), {"dx": ("missing-factor", "next_h = o * np.tanh(next_c)")}),
-    ("embedding", "word_embedding"): ((), {}),
-    ("embedding_wrong", "word_embedding"): ((), {"dW": ("scatter-overwrites", "out = W[x]")}),
-    ("dropout", "dropout"): ((), {}),
-    ("dropout", "noisy_dropout"): ((), {}),
-    ("losses", "softmax_loss"): ((), {}),
-    ("losses", "svm_loss"): ((), {}),
-    ("losses", "wrong_softmax_loss"): ((), {"dx": ("wrong-scale", "np.log(probs[np.arange(N), y])) / N")}),
-    ("losses", "two_layer_loss"): ((), {}),
-    ("swapped", "layernorm"): ((), {}),
-    ("swapped", "forward"): ((), {}),
-    ("swapped_wrong", "layernorm"): ((), {"dgain": ("wrong-scale", "return gain * xhat + shift")}),
-    ("swapped_wrong", "forward"): ((), {"dW": ("sign-flipped", "Z = A @ W.T")}),
-    ("dense_classes", "Layer_Dense"): ((), {}),
-    ("dense_classes", "Activation_ReLU"): ((), {}),
-    ("dense_classes", "Activation_Softmax"): ((), {}),
-    ("dense_classes", "Layer_Dropout"): ((), {}),
-    ("dense_classes", "Loss_MeanSquaredError"): ((), {}),
-    ("dense_classes", "Loss_CategoricalCrossentropy"): ((), {}),
-    ("dense_classes_wrong", "Layer_Dense"): ((), {"dbiases": ("extra-mean-divisor", "np.dot(inputs, self.weights)")}),
-    ("dense_classes_wrong", "Activation_ReLU"): ((), {"dinputs": ("nonlinear-in-cotangent", None)}),
-    ("dense_classes_wrong", "Activation_Softmax"): ((), {"dinputs": ("jacobian-diagonal-only", None)}),
-    ("dense_classes_wrong", "Layer_Dropout"): ((), {"dinputs": ("missing-factor", "inputs * self.binary_mask")}),
-    ("dense_classes_wrong", "Loss_MeanSquaredError"): ((), {"dy_pred": ("wrong-scale", "(y_true - y_pred) ** 2")}),
-    ("dense_classes_wrong", "Loss_CategoricalCrossentropy"): ((), {"dy_pred": ("sign-flipped", "return -np.log(")}),
-    ("cached_classes", "Affine"): ((), {}),
-    ("cached_classes", "TwoLayerNet"): ((), {}),
-    ("cached_classes", "Sigmoid"): ((), {}),
-    ("cached_classes", "BatchNorm"): ((), {}),
-    ("cached_classes", "SoftmaxLoss"): ((), {}),
-    ("cached_classes_wrong", "Affine"): ((), {"dparams[1]": ("wrong-reduction-axis", "return np.dot(x, W) + b")}),
-    ("cached_classes_wrong", "TwoLayerNet"): ((), {"dX": ("missing-factor", 'np.tanh(X @ self.params["W1"]')}),
-    ("cached_classes_wrong", "Sigmoid"): ((), {"dx": ("ignores-cotangent", None)}),
-    ("cached_classes_wrong", "BatchNorm"): ((), {"dx": ("path-lost", "self.std = np.sqrt(")}),
-    ("cached_classes_wrong", "SoftmaxLoss"): ((), {"dscores": ("wrong-scale", "return -np.log(")}),
-    ("neurons", "Neuron"): ((), {}),
-    ("neurons", "Layer"): ((), {}),
-    ("neurons_wrong", "Neuron"): ((), {"dactivations": ("updated-weights", None)}),
-    ("neurons_wrong", "Layer"): ((), {"dactivations": ("nonlinear-in-cotangent", None)}),
+# file and name of what is right; the inputs, if the file has no example
+RIGHT = {
+    ("affine", "affine"): AFFINE,
+    ("affine", "relu"): ("N D",),
+} | dict.fromkeys(
+    [
+        ("batch_norm", "batchnorm"), ("conv_loops", "conv_naive"), ("max_pool", "max_pool_naive"),
+        ("rnn", "rnn_step"), ("rnn", "rnn"), ("rnn", "lstm_step"), ("embedding", "word_embedding"),
+        ("dropout", "dropout"), ("dropout", "noisy_dropout"), ("losses", "softmax_loss"), ("losses", "svm_loss"),
+        ("losses", "two_layer_loss"), ("swapped", "layernorm"), ("swapped", "forward"),
+        ("dense_classes", "Layer_Dense"), ("dense_classes", "Activation_ReLU"),
+        ("dense_classes", "Activation_Softmax"), ("dense_classes", "Layer_Dropout"),
+        ("dense_classes", "Loss_MeanSquaredError"), ("dense_classes", "Loss_CategoricalCrossentropy"),
+        ("cached_classes", "Affine"), ("cached_classes", "TwoLayerNet"), ("cached_classes", "Sigmoid"),
+        ("cached_classes", "BatchNorm"), ("cached_classes", "SoftmaxLoss"), ("neurons", "Neuron"),
+        ("neurons", "Layer"),
+    ],
+    (),
+)  # fmt: skip
+
+
+class Wrong(NamedTuple):
+    """A file of homework with ``edits`` (what stands there once: what its author wrote), and what must be said of it.
+
+    ``mistakes``: for each wrong gradient the mistake, and a part of the line.
+    """
+
+    file: str
+    name: str
+    edits: dict[str, str]
+    mistakes: dict[str, tuple[str, str | None]]
+
+
+UPDATED = {  # the gradient is taken at weights that were already updated
+    "        gradient = np.dot(dC_dz, self.weights.T)\n": "",
+    "return gradient\n": "return np.dot(dC_dz, self.weights.T)\n",
 }
+ASSIGNS = {"dx_pad[n, :, rows, cols] += w[f]": "dx_pad[n, :, rows, cols] = w[f]"}  # where it should add
+WRONG = [
+    Wrong("affine", "affine", {".T.dot(dout)": ".T.dot(dout) / x.shape[0]"},
+          {"dw": ("extra-mean-divisor", "out = x.reshape(N, -1).dot(w) + b")}),
+    Wrong("affine", "relu", {"dout * (x > 0)": "dout * (dout > 0)"}, {"dx": ("nonlinear-in-cotangent", None)}),
+    Wrong("batch_norm", "batchnorm", {" - xhat * (dxhat * xhat).sum(axis=0)": ""},
+          {"dx": ("path-lost", "var = np.var(x, axis=0)")}),
+    Wrong("conv_loops", "conv_naive", ASSIGNS, {"dx": ("unexplained", None)}),
+    Wrong("rnn", "lstm_step", {"dnext_h * o * (1 - tanh_c**2)": "dnext_h * o"},
+          {"dx": ("missing-factor", "next_h = o * np.tanh(next_c)")}),
+    Wrong("embedding", "word_embedding", {"np.add.at(dW, x, dout)": "dW[x] += dout"},
+          {"dW": ("scatter-overwrites", "out = W[x]")}),
+    Wrong("losses", "softmax_loss", {"    dx /= N\n": ""},
+          {"dx": ("wrong-scale", "np.log(probs[np.arange(N), y])) / N")}),
+    Wrong("swapped", "layernorm", {"(grad_out * xhat).sum(0)": "(grad_out * xhat).mean(0)"},
+          {"dgain": ("wrong-scale", "return gain * xhat + shift")}),
+    Wrong("swapped", "forward", {"return thing @ W, thing.T @ A": "return thing @ W, -thing.T @ A"},
+          {"dW": ("sign-flipped", "Z = A @ W.T")}),
+    Wrong("dense_classes", "Layer_Dense", {"self.dbiases = np.sum(": "self.dbiases = np.mean("},
+          {"dbiases": ("extra-mean-divisor", "np.dot(inputs, self.weights)")}),
+    Wrong("dense_classes", "Activation_ReLU", {"self.dinputs[self.inputs <= 0] = 0": "self.dinputs[dvalues <= 0] = 0"},
+          {"dinputs": ("nonlinear-in-cotangent", None)}),
+    Wrong("dense_classes", "Activation_Softmax",
+          {"np.diagflat(single_output)": "np.diagflat(single_output * (1 - single_output))",
+           " - np.dot(single_output, single_output.T)": ""},
+          {"dinputs": ("jacobian-diagonal-only", None)}),
+    Wrong("dense_classes", "Layer_Dropout", {"self.dinputs = dvalues * self.binary_mask": "self.dinputs = dvalues"},
+          {"dinputs": ("missing-factor", "inputs * self.binary_mask")}),
+    Wrong("dense_classes", "Loss_MeanSquaredError", {"-2 * (y_true - dvalues) / outputs": "-2 * (y_true - dvalues)"},
+          {"dy_pred": ("wrong-scale", "(y_true - y_pred) ** 2")}),
+    Wrong("dense_classes", "Loss_CategoricalCrossentropy", {"-one_hot / dvalues": "one_hot / dvalues"},
+          {"dy_pred": ("sign-flipped", "return -np.log(")}),
+    Wrong("cached_classes", "Affine", {"np.sum(dout, axis=0)": "np.sum(dout)"},
+          {"dparams[1]": ("wrong-reduction-axis", "return np.dot(x, W) + b")}),
+    Wrong("cached_classes", "TwoLayerNet", {"(1 - hidden**2)": "(1 - hidden)"},
+          {"dX": ("missing-factor", 'np.tanh(X @ self.params["W1"]')}),
+    Wrong("cached_classes", "Sigmoid", {"return dout * self.out *": "return self.out *"},
+          {"dx": ("ignores-cotangent", None)}),
+    Wrong("cached_classes", "BatchNorm", {" - self.xhat * (d * self.xhat).mean(axis=0)": ""},
+          {"dx": ("path-lost", "self.std = np.sqrt(")}),
+    Wrong("cached_classes", "SoftmaxLoss", {"dx * dout / len(self.t)": "dx * dout", " + 1e-7": ""},
+          {"dscores": ("wrong-scale", "return -np.log(")}),
+    Wrong("neurons", "Neuron", UPDATED, {"dactivations": ("updated-weights", None)}),
+    Wrong("neurons", "Layer", UPDATED, {"dactivations": ("nonlinear-in-cotangent", None)}),
+]  # fmt: skip
 LEFT_OUT = {
     ("neurons", "NeuralNetwork"): "it has a forward and no backward",
     ("neurons", "Activations"): "it has a derivative of sigmoid: write a class with forward(x) and backward(dout)",
@@ -75,39 +104,64 @@ LEFT_OUT = {
 }
 
 
-def in_file(stem):
+def in_file(path):
     """What there is to check in a file of homework, by name."""
-    with opened(str(HOME / f"{stem}.py")) as (module, _):
+    with opened(str(path)) as (module, _):
         return {found.name: found for found in find(module)}
 
 
-# One of each style, and of each kind of mistake; the others take longer, and are run with -m slow.
-QUICK = {
-    "affine_wrong", "batch_norm", "conv_loops_wrong", "embedding_wrong", "losses", "neurons", "swapped", "dropout",
-}  # fmt: skip
-ROWS = [
-    pytest.param(file, name, id=f"{file}-{name}", marks=() if file in QUICK or name == "Affine" else pytest.mark.slow)
-    for file, name in CASES
-]
+def right(file):
+    return in_file(HOME / f"{file}.py")
 
 
-@pytest.mark.parametrize(("file", "name"), ROWS)
-def test_homework_is_judged_rightly(file, name):
-    shapes, mistakes = CASES[file, name]
-    homework = in_file(file)[name]
-    report = gradcheck.check(homework.target, *(shapes or homework.inputs), name=name, quick=True)
-    assert report.verdict == ("wrong" if mistakes else "correct"), report
-    found = {f"d{f.argument}{f.leaf}": (f.mistake, f.source) for f in report.findings}
-    assert found.keys() == mistakes.keys(), report
-    for gradient, (mistake, line) in mistakes.items():
-        assert found[gradient][0] == mistake, report
-        assert line in found[gradient][1] if line else found[gradient][1] is None, report
+def wrong(file, edits, folder):
+    """The path of a file with mistakes; each stands at one place."""
+    text = (HOME / f"{file}.py").read_text("utf-8")
+    for old, new in edits.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path = folder / f"{file}.py"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def judged(homework, shapes):
+    report = gradcheck.check(homework.target, *(shapes or homework.inputs), name=homework.name, quick=True)
     assert not report.ulps
     assert any("NumPy code" in note for note in report.notes)
+    return report
 
 
-def test_the_command_shows_what_was_tried_and_no_more(capsys):
-    assert main(["check", str(HOME / "neurons_wrong.py"), "--quick"]) == 1
+# One of each style, and of each kind of mistake; the others take longer, and are run with -m slow.
+QUICK = {"batch_norm", "losses", "neurons", "swapped", "dropout", "embedding", "affine"}
+
+
+def speed(file, name):
+    return () if file in QUICK or name == "Affine" else pytest.mark.slow
+
+
+@pytest.mark.parametrize(("file", "name"), [pytest.param(*row, id="-".join(row), marks=speed(*row)) for row in RIGHT])
+def test_what_is_right_is_correct(file, name):
+    report = judged(right(file)[name], RIGHT[file, name])
+    assert report.verdict == "correct", report
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=f"{row.file}-{row.name}", marks=speed(row.file, row.name)) for row in WRONG]
+)
+def test_a_mistake_is_named_with_its_line(row, tmp_path):
+    homework = in_file(wrong(row.file, row.edits, tmp_path))[row.name]
+    report = judged(homework, RIGHT[row.file, row.name])
+    assert report.verdict == "wrong", report
+    found = {f"d{f.argument}{f.leaf}": (f.mistake, f.source) for f in report.findings}
+    assert found.keys() == row.mistakes.keys(), report
+    for gradient, (mistake, line) in row.mistakes.items():
+        assert found[gradient][0] == mistake, report
+        assert line in found[gradient][1] if line else found[gradient][1] is None, report
+
+
+def test_the_command_shows_what_was_tried_and_no_more(capsys, tmp_path):
+    assert main(["check", str(wrong("neurons", UPDATED, tmp_path)), "--quick"]) == 1
     out = capsys.readouterr().out
     assert re.search(r"name +verdict +seconds +mistake", out)
     assert re.search(r"Neuron +wrong +[\d.]+ +updated-weights", out)
@@ -115,35 +169,35 @@ def test_the_command_shows_what_was_tried_and_no_more(capsys):
 
 
 def test_everything_in_the_files_has_a_row():
-    everything = {(path.stem, name): f for path in HOME.glob("*.py") for name, f in in_file(path.stem).items()}
-    untold = {("rnn_wrong", name) for name in ("rnn", "rnn_step")}
+    everything = {(path.stem, name): f for path in HOME.glob("*.py") for name, f in right(path.stem).items()}
     left = {row: found.left_out for row, found in everything.items() if found.left_out}
-    assert everything.keys() - left.keys() == CASES.keys() | untold
-    assert len({file for file, _ in everything}) >= 16
+    assert everything.keys() - left.keys() == RIGHT.keys()
+    assert {(row.file, row.name) for row in WRONG} <= RIGHT.keys()
+    assert len({file for file, _ in RIGHT}) + len({str(row.edits) for row in WRONG}) >= 32  # files that are judged
     assert {row for row in left if row[0] == "neurons"} == LEFT_OUT.keys()
     assert all(left[row].startswith(text) for row, text in LEFT_OUT.items())
 
 
 @pytest.mark.slow
-def test_a_term_forgotten_in_every_step_of_a_loop_is_wrong():
-    rnn = in_file("rnn_wrong")["rnn"]
+def test_a_term_forgotten_in_every_step_of_a_loop_is_wrong(tmp_path):
+    rnn = in_file(wrong("rnn", {"dh[:, t, :] + dprev_h, cache[t]": "dh[:, t, :], cache[t]"}, tmp_path))["rnn"]
     report = gradcheck.check(rnn.target, *rnn.inputs)
     assert report.verdict == "wrong"
     assert {"dh0", "dx"} <= {f"d{f.argument}" for f in report.findings}
 
 
-@pytest.mark.parametrize("file", ["conv_loops", "conv_loops_wrong"])
-def test_loops_over_elements_are_judged_by_differences(file):
-    conv = in_file(file)["conv_naive"]
+@pytest.mark.parametrize(("edits", "verdict"), [({}, "correct"), (ASSIGNS, "wrong")])
+def test_loops_over_elements_are_judged_by_differences(edits, verdict, tmp_path):
+    conv = in_file(wrong("conv_loops", edits, tmp_path))["conv_naive"]
     report = gradcheck.check(conv.target, *conv.inputs)
-    assert report.reference == "differences"
+    assert (report.verdict, report.reference) == (verdict, "differences")
     assert any("no line of it can be named" in note for note in report.notes)
 
 
 # ---------------------------------------------------------------- how inputs are given
 
-AFFINE_PAIR = in_file("affine")["affine"].target
-BATCH_NORM = in_file("batch_norm")["batchnorm"].target
+AFFINE_PAIR = right("affine")["affine"].target
+BATCH_NORM = right("batch_norm")["batchnorm"].target
 
 
 def test_inputs_may_be_given_by_name_and_as_lists():

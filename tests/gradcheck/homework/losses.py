@@ -27,11 +27,6 @@ def svm_loss(W, X, y, reg):
     return loss, dW
 
 
-def wrong_softmax_loss(x, y):
-    loss, dx = softmax_loss(x, y)
-    return loss, dx * x.shape[0]
-
-
 def two_layer_loss(X, y, params, reg=0.1):
     W1, b1, W2, b2 = params["W1"], params["b1"], params["W2"], params["b2"]
     hidden = np.maximum(0, X @ W1 + b1)
@@ -50,7 +45,7 @@ def two_layer_loss(X, y, params, reg=0.1):
 
 rng = np.random.default_rng(3)
 labels = np.array([0, 2, 1, 2])
-softmax_loss_example = wrong_softmax_loss_example = (rng.normal(size=(4, 3)), labels)
+softmax_loss_example = rng.normal(size=(4, 3)), labels
 svm_loss_example = rng.normal(size=(5, 3)), rng.normal(size=(4, 5)), labels, 0.05
 
 
