@@ -22,7 +22,8 @@ from typing import Any
 
 import filelock
 
-from funcnet.checkpoint import require_same, write_whole
+from funcnet.checkpoint import require_same
+from funcnet.files import write_whole
 from funcnet.models.saved import MODEL, WEIGHTS
 
 RUNS = Path("runs")

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-import funcnet_interrupts
-
+from .files import write_whole
 from .types import Params
 
 PathLike = str | os.PathLike[str]
@@ -187,21 +186,6 @@ def _digest_of(tree: Any, notes: Any) -> str | None:
     is_key = {name: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) for name, leaf in leaves.items()}
     arrays = {name: np.asarray(jax.random.key_data(leaf) if is_key[name] else leaf) for name, leaf in leaves.items()}
     return _digest(arrays, json.dumps(notes, sort_keys=True))
-
-
-def write_whole(path: Path, content: str | bytes) -> Path:
-    """Writes a file so that it is there as a whole or stays as it was, whatever happens on the way."""
-    if path.exists() and not path.is_file():  # a device, say, which the new file would replace
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with funcnet_interrupts.left_over(partial):
-        try:
-            partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-            return partial.replace(path)
-        except OSError as error:  # of a full disk the system names no file
-            if error.errno is None or error.filename is not None:
-                raise
-            raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 # ---------------------------------------------------------------- weights, by safetensors

@@ -15,7 +15,7 @@ import pytest
 
 import funcnet
 from funcnet import batch_norm, dense, optimizers, serial
-from funcnet.checkpoint import CheckpointError, checkpoints, load_weights, named_leaves, save_weights, write_whole
+from funcnet.checkpoint import CheckpointError, checkpoints, load_weights, named_leaves, save_weights
 from tests.trees import assert_equal
 
 NET = serial(hidden=dense(5), norm=batch_norm(), out=serial(dense(3)))
@@ -154,23 +154,7 @@ def test_what_are_no_weights(content, tmp_path):
         load_weights(tmp_path / "missing", PARAMS)
 
 
-# ---------------------------------------------------------------- files
-
-
-def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
-    path = write_whole(tmp_path / "a", "first")
-    monkeypatch.setattr(type(path), "replace", lambda self, target: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
-        write_whole(path, "second")
-    assert path.read_text() == "first"
-    assert os.listdir(tmp_path) == ["a"]
-
-
-def test_a_device_is_not_replaced_by_a_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(OSError, match="is no regular file"):
-            write_whole(path, "text")
+# ---------------------------------------------------------------- faults of the system
 
 
 FULL = """

@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib
 
-from funcnet.checkpoint import write_whole
+from funcnet.files import write_whole
 
 matplotlib.use("Agg")
 

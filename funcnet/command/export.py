@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..files import write_whole
 from .common import CommandError, add_run, guarded, load
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ def add_export(subparsers: Any) -> None:
 
 @guarded
 def export(arguments: argparse.Namespace) -> None:
-    from ..checkpoint import write_whole
-
     model, out = load(arguments), Path(arguments.out)
     if not out.parent.is_dir():
         raise CommandError(f"--out {out}: there is no directory {out.parent}")

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import jax
 
 from .. import ops
-from ..checkpoint import PathLike, load_weights, named_leaves, save_weights, write_whole
+from ..checkpoint import PathLike, load_weights, named_leaves, save_weights
 from ..data.tables import Column
+from ..files import write_whole
 from ..types import Layer, Params, Shape
 from .registry import ModelError, build, first_line, is_own
 

@@ -3,22 +3,19 @@
 import argparse
 import functools
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from ...streams import one_line
+from ...files import write_whole
 from ...types import Layer
 from ..costs.audit import Audit, Costs, audit
 from ..engine.leaves import first_line
 from ..trial.subject import InputError
-from .cli import add_common, each_of, natural
+from .cli import add_common, asked_by, each_of, natural, refuse
 from .discovery import Found
-from .shown import Result, plain
+from .shown import Result, document
 from .worker import CANNOT, DTYPES, Asked, Checked, inputs_of
 
 BEGIN, END = "<!-- funcnet audit -->", "<!-- the end of funcnet audit -->"
@@ -56,37 +53,28 @@ def _size(text: str) -> tuple[str, int]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Counts, prints the result, and returns the exit status; one line on standard error for each bad target."""
-    shapes = None if arguments.shapes is None else tuple(arguments.shapes)
     how = {"sizes": dict(arguments.sizes or ()), "dtype": arguments.dtype, "time": not arguments.no_time}
-    asked = Asked(
-        seed=arguments.seed, in_shape=arguments.in_shape, shapes=shapes, inputs=arguments.inputs,
-        timeout=arguments.timeout, one=functools.partial(audit_one, how),
-    )  # fmt: skip
+    asked = asked_by(arguments, one=functools.partial(audit_one, how))
     try:
         around = _around(arguments.markdown)
         results, refused = each_of(arguments.targets, asked, arguments.memory, "audit")
         audits = _audits(results)
         if around and audits and not refused:
-            Path(arguments.markdown).write_text(around[0] + markdown(audits) + around[1], "utf-8")
+            write_whole(Path(arguments.markdown), around[0] + markdown(audits) + around[1])
     except KeyboardInterrupt:
         return 130
     except (OSError, NoPlaceError, UnicodeDecodeError) as error:
-        return _refuse(f"--markdown {arguments.markdown}: {getattr(error, 'strerror', None) or error}")
+        return refuse("audit", f"--markdown {arguments.markdown}: {getattr(error, 'strerror', None) or error}")
     for reason in refused:
-        _refuse(reason)
+        refuse("audit", reason)
     cannot = any(checked.verdict == CANNOT for _, checked in results)
     status = 2 if refused or not results else int(cannot or not audits)
     if results and arguments.json:
-        print(json.dumps(_document(arguments.targets, results, refused, status), indent=2))
+        print(json.dumps(document(arguments.targets, "audits", results, refused, status), indent=2))
     elif results:
         left_out = "\n".join(f"{r.verdict}: {r.name}: {r.reason}" for _, r in results if r.report is None)
         print("\n\n".join([*map(str, audits), *[left_out] * bool(left_out)]))
     return status
-
-
-def _refuse(reason: str) -> int:
-    print(f"funcnet audit: {one_line(reason)}", file=sys.stderr)
-    return 2
 
 
 def audit_one(how: Mapping[str, Any], item: Found, asked: Asked, given: Any = None) -> Checked:
@@ -108,22 +96,6 @@ def audit_one(how: Mapping[str, Any], item: Found, asked: Asked, given: Any = No
 
 def _audits(results: Sequence[Result]) -> list[Audit]:
     return [checked.report for _, checked in results if checked.report is not None]
-
-
-def _document(targets: Sequence[str], results: Sequence[Result], refused: Sequence[str], status: int) -> Any:
-    return {
-        "targets": list(targets),
-        "exit_status": status,
-        "jax": jax.__version__,
-        "audits": [
-            plain({"target": target, **r.report.to_dict(), "seconds": r.seconds}) for target, r in results if r.report
-        ],
-        "left_out": [
-            {"target": target, "name": r.name, "reason": f"{r.verdict}: {r.reason}"}
-            for target, r in results if r.report is None
-        ],
-        "refused": list(refused),
-    }  # fmt: skip
 
 
 # ---------------------------------------------------------------- a table in a file

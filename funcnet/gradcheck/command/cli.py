@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...files import write_whole
 from ...progress import step_progress
 from ...streams import one_line
 from .discovery import TargetError
-from .processes import Limits, isolated
+from .processes import isolated
 from .shown import Result, document, junit, show
 from .worker import DTYPES, LEFT_OUT, NOTHING, Asked, Checked, Listed, Refused
 
@@ -99,32 +100,40 @@ def _half_of_memory() -> float:
 def run(arguments: argparse.Namespace) -> int:
     """Checks, prints the result, and returns the exit status; one line on standard error for each bad target."""
     dtypes = arguments.dtypes or list(DTYPES)[: 2 if arguments.quick else None]
-    shapes = None if arguments.shapes is None else tuple(arguments.shapes)
-    asked = Asked(
-        tuple(dtypes), arguments.seed, arguments.quick, arguments.in_shape, shapes, arguments.inputs, arguments.timeout
-    )
+    asked = asked_by(arguments, dtypes=tuple(dtypes), quick=arguments.quick)
     if (junit_file := arguments.junit) is not None and not _may_be_a_file(junit_file):
-        print(f"funcnet check: {one_line(f'--junit {junit_file}: no file can be written there')}", file=sys.stderr)
-        return 2
+        return refuse("check", f"--junit {junit_file}: no file can be written there")
     try:
         results, refused = each_of(arguments.targets, asked, arguments.memory, "check")
     except KeyboardInterrupt:
         return 130
     for reason in refused:
-        print(f"funcnet check: {one_line(reason)}", file=sys.stderr)
+        refuse("check", reason)
     status = _status(results, refused, arguments.allow_unchecked)
     if junit_file is not None:
         try:
-            Path(junit_file).write_bytes(junit(results, refused, arguments.allow_unchecked))
-        except (OSError, ValueError) as error:
-            said = getattr(error, "strerror", None) or error
-            print(f"funcnet check: {one_line(f'--junit {junit_file}: {said}')}", file=sys.stderr)
-            status = 2
+            write_whole(Path(junit_file), junit(results, refused, arguments.allow_unchecked))
+        except OSError as error:
+            status = refuse("check", f"--junit {junit_file}: {error.strerror}")
     if results and arguments.json:
-        print(json.dumps(document(arguments.targets, asked, results, refused, status), indent=2))
+        how = {"seed": asked.seed, "dtypes": list(asked.dtypes)}
+        print(json.dumps(document(arguments.targets, "rules", results, refused, status, **how), indent=2))
     elif results:
         show(results)
     return status
+
+
+def asked_by(arguments: argparse.Namespace, **more: Any) -> Asked:
+    """What the common flags ask for, and ``more``."""
+    shapes = None if arguments.shapes is None else tuple(arguments.shapes)
+    own = {name: getattr(arguments, name) for name in ("seed", "in_shape", "inputs", "timeout")}
+    return Asked(shapes=shapes, **own, **more)
+
+
+def refuse(verb: str, reason: str) -> int:
+    """One line on standard error; returns the exit status for bad input."""
+    print(f"funcnet {verb}: {one_line(reason)}", file=sys.stderr)
+    return 2
 
 
 def _may_be_a_file(text: str) -> bool:
@@ -190,7 +199,7 @@ def _done(target: str, asked: Asked, memory: float, verb: str) -> tuple[list[Che
     refused: list[Refused] = []
     with contextlib.ExitStack() as stack:
         report: Callable[[str], None] = lambda text: None  # noqa: E731
-        for event in isolated(target, asked, Limits(asked.timeout, memory * 2**30)):
+        for event in isolated(target, asked, memory):
             if isinstance(event, Listed):
                 report = stack.enter_context(step_progress(verb, len(event.names)))
             elif isinstance(event, Refused):

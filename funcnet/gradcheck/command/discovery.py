@@ -205,8 +205,6 @@ def _examined(module: ModuleType, name: str, in_shape: tuple[int, ...] | None, p
         return found._replace(inputs=found.inputs or _example(module, name)) if found and found.target else found
     except TargetError as error:
         return Found(name, left_out=str(error))
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # of a lazy import, of an object's own __getattr__, of a factory
         called = "()" if callable(value) else ""
         return Found(name, left_out=f"{name}{called} raised {type(error).__name__}: {first_line(error)}")

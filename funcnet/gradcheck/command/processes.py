@@ -9,35 +9,25 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..engine.leaves import first_line
 from .worker import CANNOT, Asked, Checked, Listed, Refused, Started, examined
 
 DONE = "done"
+GRACE = 5.0  # seconds more than it is given, as a check ends by itself between two steps
 
 
-class Limits(NamedTuple):
-    """``seconds`` for the import, and for each check after it; ``memory`` of the process, in bytes.
+def isolated(target: str, asked: Asked, memory: float, grace: float = GRACE) -> Iterator[Listed | Checked | Refused]:
+    """What ``examined`` yields, from a process of its own, which may take ``memory`` GiB.
 
-    ``grace``: seconds more, as a check ends by itself between two steps.
-    """
-
-    seconds: float
-    memory: float
-    grace: float = 5.0
-
-
-def isolated(target: str, asked: Asked, limits: Limits) -> Iterator[Listed | Checked | Refused]:
-    """What ``examined`` yields, from a process of its own.
-
-    A check that does not end in time, takes too much memory or ends the process cannot be checked; another process
-    goes on with the next one.
+    The import, and each check after it, may take ``asked.timeout`` seconds. A check that does not end in time, takes
+    too much memory or ends the process cannot be checked; another process goes on with the next one.
     """
     known: set[str] = set()
     while True:
         name, ended = "", ""
-        for event in _events(target, asked, limits, known):
+        for event in _events(target, asked, memory, grace, known):
             if isinstance(event, str):
                 ended = event
             elif isinstance(event, Started):
@@ -56,7 +46,7 @@ def isolated(target: str, asked: Asked, limits: Limits) -> Iterator[Listed | Che
         yield Checked(name, CANNOT, reason=ended)
 
 
-def _events(target: str, asked: Asked, limits: Limits, known: Collection[str]) -> Iterator[Any]:
+def _events(target: str, asked: Asked, memory: float, grace: float, known: Collection[str]) -> Iterator[Any]:
     """The events of one process, then a text: DONE, or how it ended."""
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(kind)
@@ -67,7 +57,7 @@ def _events(target: str, asked: Asked, limits: Limits, known: Collection[str]) -
     theirs.close()
     try:
         while True:
-            event = _next(ours, process, limits)
+            event = _next(ours, process, asked.timeout, memory, grace)
             yield event
             if isinstance(event, str):
                 return
@@ -77,9 +67,9 @@ def _events(target: str, asked: Asked, limits: Limits, known: Collection[str]) -
         ours.close()
 
 
-def _next(ours: Connection, process: Any, limits: Limits) -> Any:
+def _next(ours: Connection, process: Any, seconds: float, memory: float, grace: float) -> Any:
     """The next event, or how the process ended."""
-    until = time.monotonic() + limits.seconds + limits.grace
+    until = time.monotonic() + seconds + grace
     while time.monotonic() < until:
         try:
             if ours.poll(0.1):
@@ -87,9 +77,9 @@ def _next(ours: Connection, process: Any, limits: Limits) -> Any:
         except Exception:  # it was closed, or what was written into it is no event
             process.join(1)
             return _ending(process.exitcode)
-        if _memory(process.pid) > limits.memory:
-            return f"it took more than {limits.memory / 2**30:.3g} GiB of memory (--memory)"
-    return f"it did not end in {limits.seconds:g} s (--timeout)"
+        if _memory(process.pid) > memory:
+            return f"it took more than {memory:.3g} GiB of memory (--memory)"
+    return f"it did not end in {seconds:g} s (--timeout)"
 
 
 def _ending(status: int | None) -> str:
@@ -100,11 +90,11 @@ def _ending(status: int | None) -> str:
     return f"its process ended itself, with status {status}"
 
 
-def _memory(pid: int) -> int:
-    """The bytes that a process has in memory; 0 on a system that does not say so in /proc."""
+def _memory(pid: int) -> float:
+    """The GiB that a process has in memory; 0 on a system that does not say so in /proc."""
     with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return 0.0
 
 
 def _serve(theirs: Connection, cwd: str, target: str, asked: Asked, known: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""The results of ``funcnet check``: as a table, as JSON, and as a JUnit file for continuous integration."""
+"""Results: as JSON; and those of ``funcnet check`` as a table, and as a JUnit file for continuous integration."""
 
 import math
 import sys
@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import jax
 
 from ..report import STYLES
-from .worker import LEFT_OUT, Asked, Checked
+from .worker import LEFT_OUT, Checked
 
 LONGEST = 60  # characters of a name in the table; a name may have thousands
 
@@ -24,17 +24,16 @@ class Result(NamedTuple):
 
 
 def document(
-    targets: Sequence[str], asked: Asked, results: Sequence[Result], refused: Sequence[str], status: int
-) -> Any:
-    """All of it as JSON can hold it."""
+    targets: Sequence[str], kind: str, results: Sequence[Result], refused: Sequence[str], status: int, **asked: Any
+) -> dict[str, Any]:
+    """All of it as JSON can hold it, the reports under the name ``kind``, and what was ``asked`` for."""
     return {
         "targets": list(targets),
         "exit_status": status,
-        "seed": asked.seed,
-        "dtypes": list(asked.dtypes),
         "jax": jax.__version__,
-        "rules": [
-            plain({"target": target, **r.report.to_dict(), "seconds": r.seconds})
+        **asked,
+        kind: [
+            _plain({"target": target, **r.report.to_dict(), "seconds": r.seconds})
             for target, r in results
             if r.report is not None
         ],
@@ -47,12 +46,12 @@ def document(
     }
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """``value`` as JSON can hold it: infinity and NaN become null."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [_plain(item) for item in value]
     if value is None or isinstance(value, str | bool | int):
         return value
     return float(value) if math.isfinite(value) else None

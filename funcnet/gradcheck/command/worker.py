@@ -137,9 +137,4 @@ def inputs_of(item: Found, asked: Asked, given: Any) -> tuple[Any, ...]:
         return () if annotated else tuple(asked.shapes or ())
     if not isinstance(given, Mapping):
         return tuple(given)
-    known = [name in given for name in subject.arguments]
-    if not all(known[: subject.required]):
-        missing = subject.arguments[known.index(False)]
-        raise InputError(f"--inputs has no {missing}; it has {', '.join(map(str, given)):.200}")
-    count = known.index(False) if False in known else len(known)
-    return tuple(given[name] for name in subject.arguments[:count])
+    return ({name: given[name] for name in subject.arguments if name in given},)

@@ -81,7 +81,7 @@ def test_json_holds_all_of_it(rules, capfd):
     assert document["exit_status"] == 0
     assert found["columns"]["autodiff"]["product_flops"] == {"float32": 3 * 2 * 4 * 3 * 5}
     assert found["columns"]["by hand"]["seconds"][0] > 0
-    assert found["suspicions"] == document["refused"] == document["left_out"] == []
+    assert found["suspicions"] == document["refused"] == document["unchecked"] == []
 
 
 def test_the_table_in_a_file_is_written_anew_each_time(rules):

@@ -336,7 +336,7 @@ BAD = [
         ["rules.py:twice", "--inputs", "rules.py:nothing"],
         "--inputs: nothing() returned NoneType; expected a dict by name",
     ),
-    (["rules.py:twice", "--inputs", "rules.py:other"], "twice cannot be checked: --inputs has no x; it has z"),
+    (["rules.py:twice", "--inputs", "rules.py:other"], "twice cannot be checked: twice takes (x); x is not given"),
     (["rules.py", "--junit", ""], "--junit : no file can be written there"),
     (["rules.py", "--junit", "no/such/place"], "--junit no/such/place: no file can be written there"),
     (["rules.py", "--timeout", "0"], "expected a number above 0; got '0'"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from funcnet.gradcheck.command.processes import Limits, isolated
+from funcnet.gradcheck.command.processes import isolated
 from funcnet.gradcheck.command.worker import Asked, Checked, Listed, Refused
 
 HEAD = """
@@ -32,8 +32,8 @@ DURING = {  # what a backward does: how its check ended
 
 def outcome(path, text):
     path.write_text(text)
-    limits = Limits(4.0 if "while" in text else 60.0, 1.25 * 2**30, grace=0.0)
-    return list(isolated(str(path), Asked(quick=True), limits))
+    asked = Asked(quick=True, timeout=4.0 if "while" in text else 60.0)
+    return list(isolated(str(path), asked, memory=1.25, grace=0.0))
 
 
 @pytest.mark.parametrize("does", DURING)

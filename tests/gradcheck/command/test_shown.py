@@ -8,7 +8,7 @@ import pytest
 
 from funcnet.gradcheck import Finding, Report
 from funcnet.gradcheck.command.shown import Result, document, junit, show
-from funcnet.gradcheck.command.worker import Asked, Checked
+from funcnet.gradcheck.command.worker import Checked
 
 INFINITE = Report("a", "correct", (), {"x": float("inf"), "y": float("nan"), "z": 0.5}, ())
 WHERE = {"file": "/far/rules.py", "line": 7, "source": "y = x"}
@@ -22,7 +22,7 @@ RESULTS = [
 
 
 def test_json_has_no_infinity():
-    shown = json.dumps(document(["one.py", "two.py"], Asked(), RESULTS, ["three.py does not exist"], 2))
+    shown = json.dumps(document(["one.py", "two.py"], "rules", RESULTS, ["three.py does not exist"], 2, seed=3))
     read = json.loads(shown, parse_constant=pytest.fail)
     assert read["rules"][0]["worst"] == {"x": None, "y": None, "z": 0.5}
     assert [rule["target"] for rule in read["rules"]] == ["one.py", "one.py"]
