@@ -5,12 +5,12 @@ Both packages come with the extra ``checkpoint``; without it these functions say
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,6 +65,7 @@ def checkpoints(
         import orbax.checkpoint as ocp
         from orbax.checkpoint import checkpoint_managers as policies
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # it reports every save; what fails is raised
+    _report_once()
     directory = Path(directory).absolute()
     directory.mkdir(parents=True, exist_ok=True)
     require_same(directory / "config.json", config or {})
@@ -77,7 +78,7 @@ def checkpoints(
         manager = ocp.CheckpointManager(directory / "states", options=options)
     except (ValueError, TypeError, KeyError, AttributeError) as error:  # orbax reads what it wrote beside the states
         raise CheckpointError(f"{directory}: its checkpoints are damaged: {_said(error)}") from error
-    with _without_callbacks(), _closing(manager, directory):
+    with _closing(manager, directory):
 
         def save(step: int, tree: Any, notes: Any = None, metric: float | None = None) -> None:
             notes = json.loads(json.dumps(notes))  # written in the background, while the caller's may change
@@ -136,23 +137,22 @@ def _said(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-@contextlib.contextmanager
-def _without_callbacks() -> Iterator[None]:
-    """Says nothing of files that tensorstore's threads still wrote when another one failed: the failure is raised."""
+@functools.cache
+def _report_once() -> None:
+    """Keeps Python from printing what orbax and tensorstore leave behind when one file of many fails: that is raised.
+
+    Their threads call a loop that has ended, and reads that nobody awaits fail when they are collected, which may be
+    after all of this has returned. So it is for the rest of the process.
+    """
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        code = getattr(unraisable.object, "cr_code", None)  # of a coroutine
+        ours = str(unraisable.exc_value) == "Event loop is closed" or (code and "orbax" in code.co_filename)
+        if not ours:
             before(unraisable)
 
     sys.unraisablehook = hook
-    try:
-        yield
-    except BaseException:
-        time.sleep(0.2)  # until the others have ended
-        raise
-    finally:
-        sys.unraisablehook = before
 
 
 def saving(directory: PathLike | None, config: Mapping[str, Any]) -> contextlib.AbstractContextManager[Checkpoints]:

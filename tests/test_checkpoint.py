@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import types
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import funcnet
-from funcnet import batch_norm, dense, optimizers, serial
+from funcnet import batch_norm, checkpoint, dense, optimizers, serial
 from funcnet.checkpoint import CheckpointError, checkpoints, load_weights, named_leaves, save_weights
 from tests.trees import assert_equal
 
@@ -155,6 +156,23 @@ def test_what_are_no_weights(content, tmp_path):
 
 
 # ---------------------------------------------------------------- faults of the system
+
+
+def test_what_others_leave_behind_is_not_printed_and_all_else_is(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    checkpoint._report_once.__wrapped__()
+
+    async def of_ours(): ...
+
+    filename = ocp.__file__  # as if orbax had written it
+    of_orbax = types.FunctionType(of_ours.__code__.replace(co_filename=filename), {})
+    coroutines = [of_ours(), of_orbax()]
+    for error, thing in [("Event loop is closed", None), ("unread", coroutines[1]), ("unread", coroutines[0])]:
+        sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(error), object=thing))
+    for coroutine in coroutines:
+        coroutine.close()
+    assert [unraisable.object for unraisable in seen] == [coroutines[0]]
 
 
 FULL = """
