@@ -27,6 +27,7 @@ from rich.table import Table
 from funcnet import bridge, ops
 
 from .. import harness
+from ..examples import plain
 
 CHOSEN = ("Flax Linen", "Equinox")
 FORMS = {"their own": False, "ours": True}
@@ -61,14 +62,6 @@ class Config(harness.Config):
             raise harness.InputError(f"--heads divide --width; got {self.heads} and {self.width}")
 
 
-def plain_loss(predictions, labels):
-    """Cross-entropy of the logits as it is usually written."""
-    features, table = predictions
-    logits = features @ table.T
-    at_label = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-    return (jax.nn.logsumexp(logits, axis=-1) - at_label).mean()
-
-
 def program(config: Config, framework: str, by_hand: bool) -> tuple[Callable[..., Any], Any]:
     """(arrays, tokens, labels) -> the loss and its gradient, and the arrays of the model."""
     try:
@@ -77,7 +70,7 @@ def program(config: Config, framework: str, by_hand: bool) -> tuple[Callable[...
         from ..examples import blocks
     except ImportError as error:
         raise harness.InputError('this compares with Flax and Equinox; run: pip install "funcnet[bench]"') from error
-    loss = bridge.function(ops.linear_softmax_cross_entropy(chunk=config.chunk)) if by_hand else plain_loss
+    loss = bridge.function(ops.linear_softmax_cross_entropy(chunk=config.chunk)) if by_hand else plain.cross_entropy
     sizes = blocks.Sizes(config.vocabulary, config.width, config.heads, by_hand, config.block)
     model, forward = blocks.FRAMEWORKS[framework](sizes, jax.random.key(config.seed))
     arrays, others = eqx.partition(model, eqx.is_array)

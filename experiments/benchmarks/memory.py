@@ -26,6 +26,7 @@ from funcnet import ops
 from funcnet.types import Rule
 
 from .. import harness
+from ..examples import plain
 
 LIMIT = 1 / 4  # of the plain form's bytes
 PLAIN = "jax.grad of the plain forward"
@@ -95,14 +96,6 @@ def plain_attention(q, k, v):
     return jax.nn.softmax(jnp.where(seen, scores, -jnp.inf)) @ v
 
 
-def plain_loss(predictions, labels):
-    """Cross-entropy of the logits x tableᵀ as it is usually written."""
-    x, table = predictions
-    logits = x @ table.T
-    at_label = jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
-    return (jax.nn.logsumexp(logits, axis=-1) - at_label).mean()
-
-
 def unembedded_loss() -> Rule:
     """funcnet's loss on logits that are made first, all of them."""
     loss = ops.sparse_softmax_cross_entropy()
@@ -141,7 +134,7 @@ def tasks(config: Config) -> dict[str, tuple[dict[str, Program], tuple]]:
         ),
         "linear map and cross-entropy": (
             {
-                PLAIN: by_autodiff(plain_loss, 1),
+                PLAIN: by_autodiff(plain.cross_entropy, 1),
                 "plain, by hand": by_hand(unembedded_loss()),
                 "in chunks, gradient alone": gradient_alone(by_hand(chunks)),
                 "in chunks, by hand": by_hand(chunks),

@@ -105,9 +105,10 @@ def _checked(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Sett
     report = Report(subject.name, "correct", (), {}, probes, notes, reference=subject.reference)
     at("derivation", *_stages(asked.dtypes), known=report)
     try:
-        if subject.by_hand and calls_autodiff(subject.bwd, *_called_once(subject, given)[1:]):
+        called = _called_once(subject, given)
+        if subject.by_hand and calls_autodiff(subject.bwd, *called[1:]):
             report = report.but(notes=[BY_AUTODIFF])
-        subject, given, report = _without_the_left_out(subject, given, report)
+        subject, given, report = _without_the_left_out(subject, given, called, report)
         at(known=report)
         draw, casts = given.draws[0], not given.narrow and _casts_down(subject, given.draws[0])
         wide = _widened(subject, given) if given.narrow or casts else subject
@@ -140,13 +141,15 @@ def _called_once(subject: Subject, given: Inputs) -> tuple[tuple[Any, ...], Any,
         return args, residuals, draw_cotangent(y, np.random.default_rng([draw.seed, tolerances.SEED_DY]))
 
 
-def _without_the_left_out(subject: Subject, given: Inputs, report: Report) -> tuple[Subject, Inputs, Report]:
+def _without_the_left_out(
+    subject: Subject, given: Inputs, called: tuple[tuple[Any, ...], Any, Any], report: Report
+) -> tuple[Subject, Inputs, Report]:
     """Arguments for which the backward returns None, held fixed: they must not hide what else is wrong.
 
     In a ``custom_vjp`` that is a way to say that an argument is not differentiated, and a condition of the verdict. In
     a pair it is a finding. Raises Malformed.
     """
-    args, residuals, dy = _called_once(subject, given)
+    args, residuals, dy = called
     with as_users_have_it(args):
         none = left_out(subject, args, residuals, dy)
         zero = none and subject.none_is_zero

@@ -5,7 +5,7 @@ import dataclasses
 from typing import Any
 
 from . import tolerances
-from .diagnose.attribution import path_in_rounding
+from .diagnose.attribution import paths_in_rounding
 from .diagnose.numbers import by_numbers
 from .engine.inspection import primitives
 from .engine.leaves import all_finite
@@ -94,10 +94,9 @@ def _told(subject: Subject, seen: Sight, rung: str, report: Report) -> Report:
 
 def _named(subject: Subject, p: Probe, rung: str) -> list[Finding]:
     """What the numbers say of each wrong leaf; if that is nothing, a path of the reference, if there is one."""
-    found = []
-    for i, finding in zip(p.wrong, by_numbers(p), strict=True):
-        vague = rung != DIFFERENCES and finding.mistake == "unexplained"
+    named = dict(zip(p.wrong, by_numbers(p), strict=True))
+    vague = [i for i, finding in named.items() if finding.mistake == "unexplained"]
+    if vague and rung != DIFFERENCES:
         with contextlib.suppress(Exception), in_float64():  # the reference may not be traced in float64
-            found += path_in_rounding(subject, p, i) if vague else []
-        found += [finding] if len(found) <= p.wrong.index(i) else []
-    return found
+            named |= paths_in_rounding(subject, p, vague)
+    return list(named.values())

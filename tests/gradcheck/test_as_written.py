@@ -15,24 +15,13 @@ from jaxtyping import Array, Float
 
 from funcnet import gradcheck
 from funcnet.gradcheck import check
+from tests.gradcheck.users import as_users_have_it, rule  # noqa: F401
 
 R = np.random.default_rng(0)
 X, Y, W = (R.normal(size=shape).astype(np.float32) for shape in ((5, 7), (5, 7), (7, 3)))
 LABELS = np.array([1, 2, 0, 3, 1])
 HALVES = R.uniform(0.3, 0.7, 7).astype(np.float32)
 ONE_HOT = np.eye(7, dtype=np.float32)[LABELS]
-
-
-@pytest.fixture(autouse=True)
-def as_users_have_it():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
-def rule(primal, fwd, bwd, nondiff=()):
-    f = jax.custom_vjp(primal, nondiff_argnums=nondiff)
-    f.defvjp(fwd, bwd)
-    return f
 
 
 # ---------------------------------------------------------------- the callable itself

@@ -9,20 +9,9 @@ import pytest
 from jax.experimental import pallas as pl
 
 from funcnet.gradcheck import check
+from tests.gradcheck.users import as_users_have_it, rule  # noqa: F401
 
 X = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True)
-def as_users_have_it():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
-def rule(primal, fwd, bwd, nondiff=()):
-    f = jax.custom_vjp(primal, nondiff_argnums=nondiff)
-    f.defvjp(fwd, bwd)
-    return f
 
 
 def a_kernel(times=1.0, of_sine=1.0):

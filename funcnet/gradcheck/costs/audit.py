@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...types import Layer
-from ..check import shown_alone
 from ..engine.leaves import cast, first_line, floats_of, is_complex, pack, with_default_integers
 from ..engine.width import as_users_have_it
 from ..judge.ladder import on_its_rung
+from ..report import shown_alone
 from ..trial.draws import axis_names, inputs_for, layer_draw, shape_of
 from ..trial.settings import Settings, arrays_of, mapping, settings, whole
 from ..trial.specs import flat, specs_of

@@ -87,26 +87,25 @@ class Attribution:
         return [(axis, power) for power in POWERS for axis, size in sizes if abs(fit.c / size**power - 1) < FACTOR]
 
 
-def path_in_rounding(subject: Subject, p: Probe, i: int) -> list[Finding]:
-    """The path that leaf ``i`` of a backward in a narrow dtype lost, negated or counted twice; empty if there is none.
+def paths_in_rounding(subject: Subject, p: Probe, wrong: Sequence[int]) -> dict[int, Finding]:
+    """For the leaves of a backward in a narrow dtype, the path that each lost, negated or counted twice, if it did.
 
     The paths are those of the reference, in float64. They explain the error up to the dtype's rounding, which hides
     other factors, and two mistakes at once.
     """
     draw = p.draw._replace(args=cast(p.draw.args, np.float64))
     paths = Paths(subject, [p._replace(draw=draw, dys=cast(p.dys, np.float64))])
-    if not paths.has_graph:
-        return []
-    entries = paths.leaf == i
-    parts, error, ref = paths.parts[:, entries], paths.error[entries], paths.ref[entries]
-    room = FIT_ROUNDING * p.unit * np.linalg.norm(ref)
-    for c in (0.0, -1.0, 2.0):
+    found: dict[int, Finding] = {}
+    for i, c in itertools.product(wrong if paths.has_graph else (), (2.0, -1.0, 0.0)):  # the simplest comes last
+        entries = paths.leaf == i
+        parts, error = paths.parts[:, entries], paths.error[entries]
+        room = FIT_ROUNDING * p.unit * np.linalg.norm(paths.ref[entries])
         fitting = np.linalg.norm(error - (c - 1) * parts, axis=1) < room
-        whole = [e for e in np.flatnonzero(fitting) if not paths.edges[e].only]
+        whole = [e for e in np.flatnonzero(fitting).tolist() if not paths.edges[e].only]
         if whole and np.linalg.norm(error) > 2 * room:
-            mistake, text = _named(Fit(int(whole[0]), c), None)
-            return [finding_at(paths.edges[whole[0]].line, [p.leaves[i]], mistake, text, c)]
-    return []
+            mistake, text = _named(Fit(whole[0], c), None)
+            found[i] = finding_at(paths.edges[whole[0]].line, [p.leaves[i]], mistake, text, c)
+    return found
 
 
 def _named(fit: Fit, axis: Axis | None) -> tuple[str, str]:
