@@ -18,7 +18,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ...types import Below, Residuals, Rule, ShapeError, at_least_float32, memoized, require_arrays
 from ..activations import log_softmax, softmax, softplus
@@ -236,9 +236,10 @@ def sparse_categorical_cross_entropy(reduction: Reduction = "mean") -> Rule:
     def bwd(residuals: Residuals, dy: Float[Array, "*R"]) -> tuple[Float[Array, "*B K"], None]:
         """dp = −1/p · dy/n at the label, and 0 elsewhere."""
         p, labels = residuals
-        scale = jnp.where(valid(p, labels), spread(dy, labels.shape, reduction), jnp.nan)
-        t = jax.nn.one_hot(labels, p.shape[-1], dtype=p.dtype)
-        return -t / _possible(t, p) * scale[..., None], None
+        dlabel = -spread(dy, labels.shape, reduction) / at_label(p, labels)
+        elsewhere = jnp.broadcast_to(jnp.where(valid(p, labels), 0, jnp.nan).astype(p.dtype)[..., None], p.shape)
+        at = labels[..., None]
+        return jnp.put_along_axis(elsewhere, at, dlabel[..., None], -1, inplace=False, mode="clip"), None
 
     return Rule(fwd, bwd)
 
@@ -251,14 +252,14 @@ def categorical_cross_entropy(reduction: Reduction = "mean") -> Rule:
     def fwd(probabilities: Float[Array, "*B K"], labels: Float[Array, "*B K"]) -> tuple[Float[Array, "*R"], Residuals]:
         """L = reduce −Σ_k t_k log p_k, with 0 log 0 = 0: probabilities p and labels t (*B, K). Raises ShapeError."""
         same_shape("categorical_cross_entropy", probabilities, labels)
-        terms = -(labels * jnp.log(_possible(labels, probabilities))).sum(axis=-1)
+        terms = -(labels * _log(probabilities, labels)).sum(axis=-1)
         return reduced(terms, reduction), (probabilities, labels)
 
     def bwd(residuals: Residuals, dy: Float[Array, "*R"]) -> tuple[Float[Array, "*B K"], Float[Array, "*B K"]]:
         """dp = −t/p · dy/n, with 0/0 = 0;  dt = −log p · dy/n."""
         p, t = residuals
         scale = spread(dy, p.shape[:-1], reduction)[..., None]
-        return -t / _possible(t, p) * scale, -jnp.log(p) * scale
+        return -t / _possible(t, p) * scale, -_or_minus_infinity(_log(p, t), p == 0) * scale
 
     return Rule(fwd, bwd)
 
@@ -271,9 +272,7 @@ def binary_cross_entropy(reduction: Reduction = "mean") -> Rule:
     def fwd(probabilities: Float[Array, "*B"], targets: Float[Array, "*B"]) -> tuple[Float[Array, "*R"], Residuals]:
         """L = reduce −t log p − (1 − t) log(1 − p), with 0 log 0 = 0, for p and t of one shape. Raises ShapeError."""
         same_shape("binary_cross_entropy", probabilities, targets)
-        certain = (targets == 1) & (probabilities == 1)
-        log_q = jnp.log1p(-jnp.where(certain, jnp.zeros_like(probabilities), probabilities))
-        terms = -targets * jnp.log(_possible(targets, probabilities)) - (1 - targets) * log_q
+        terms = -targets * _log(probabilities, targets) - (1 - targets) * _log1m(probabilities, targets)
         return reduced(terms, reduction), (probabilities, targets)
 
     def bwd(residuals: Residuals, dy: Float[Array, "*R"]) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
@@ -284,7 +283,8 @@ def binary_cross_entropy(reduction: Reduction = "mean") -> Rule:
         p, t = residuals
         scale = spread(dy, p.shape, reduction)
         dp = (1 - t) / _possible(1 - t, 1 - p) - t / _possible(t, p)
-        return dp * scale, (jnp.log1p(-p) - jnp.log(p)) * scale
+        log_q, log_p = _or_minus_infinity(_log1m(p, t), p == 1), _or_minus_infinity(_log(p, t), p == 0)
+        return dp * scale, (log_q - log_p) * scale
 
     return Rule(fwd, bwd)
 
@@ -300,14 +300,15 @@ def kl_divergence(reduction: Reduction = "mean") -> Rule:
     def fwd(probabilities: Float[Array, "*B K"], targets: Float[Array, "*B K"]) -> tuple[Float[Array, "*R"], Residuals]:
         """L = reduce Σ_k t_k (log t_k − log p_k), with 0 log 0 = 0: p and t both (*B, K). Raises ShapeError."""
         same_shape("kl_divergence", probabilities, targets)
-        log_ratio = jnp.log(_possible(targets, targets)) - jnp.log(_possible(targets, probabilities))
+        log_ratio = _log(targets, targets) - _log(probabilities, targets)
         return reduced((targets * log_ratio).sum(axis=-1), reduction), (probabilities, targets)
 
     def bwd(residuals: Residuals, dy: Float[Array, "*R"]) -> tuple[Float[Array, "*B K"], Float[Array, "*B K"]]:
         """dp = −t/p · dy/n, with 0/0 = 0;  dt = (log t − log p + 1) dy/n, which is −∞ at t = 0 < p."""
         p, t = residuals
         scale = spread(dy, p.shape[:-1], reduction)[..., None]
-        return -t / _possible(t, p) * scale, (jnp.log(t) - jnp.log(p) + 1) * scale
+        log_t, log_p = _or_minus_infinity(_log(t, t), t == 0), _or_minus_infinity(_log(p, t), p == 0)
+        return -t / _possible(t, p) * scale, (log_t - log_p + 1) * scale
 
     return Rule(fwd, bwd)
 
@@ -315,3 +316,18 @@ def kl_divergence(reduction: Reduction = "mean") -> Rule:
 def _possible(t: Float[Array, "*B"], p: Float[Array, "*B"]) -> Float[Array, "*B"]:
     """p, but 1 if t and p are both 0: then t log p is 0, and so is its slope t/p."""
     return jnp.where((t == 0) & (p == 0), jnp.ones_like(p), p)
+
+
+def _log(p: Float[Array, "*B"], t: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """log p, but 0 if t and p are both 0."""
+    return jnp.log(_possible(t, p))
+
+
+def _log1m(p: Float[Array, "*B"], t: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """log(1 − p), but 0 if t and p are both 1."""
+    return jnp.log1p(-jnp.where((t == 1) & (p == 1), jnp.zeros_like(p), p))
+
+
+def _or_minus_infinity(log: Float[Array, "*B"], at: Bool[Array, "*B"]) -> Float[Array, "*B"]:
+    """A logarithm of the forward without its exception: so the backward needs no logarithm of its own."""
+    return jnp.where(at, -jnp.inf, log)
