@@ -152,43 +152,57 @@ def linear_softmax_cross_entropy(
     def fwd(predictions: Linear, labels: Labels) -> tuple[Float[Array, "*R"], Residuals]:
         """L = reduce ℓ(x tableᵀ + b, labels), for x (*B, D), table (K, D), b (K,) and integer labels (*B).
 
-        Logits and loss are computed in float32 or wider. Raises ShapeError.
+        Logits and loss are computed in float32 or wider. If the loss is one number, the gradient of its sum is found in
+        the same pass, while the logits of a chunk exist; under jit, an unused gradient is never computed.
+        Raises ShapeError.
         """
         x, table, *bias = predictions
-        labels = _checked(x, table, bias, labels)
-
-        def part(_, rows):
-            xs, at = rows
-            return None, terms.fwd(_logits(xs, table, bias), at)[0]
-
-        _, found = lax.scan(part, None, (_chunks(x, chunk, 1), _chunks(labels, chunk, 0)))
-        y = found.reshape(-1)[: labels.size].reshape(labels.shape)
-        return reduced(y, reduction).astype(x.dtype), (predictions, labels)
+        labels, wide = _checked(x, table, bias, labels), at_least_float32(x.dtype)
+        if reduction == "none":
+            chunks = _chunks(x, chunk, 1), _chunks(labels, chunk, 0)
+            losses = lax.map(lambda rows: terms.fwd(_logits(rows[0], table, bias), rows[1])[0], chunks)
+            return losses.reshape(-1)[: labels.size].reshape(labels.shape).astype(x.dtype), (predictions, labels)
+        losses, gradient = value_and_grad(predictions, labels, jnp.ones(labels.shape, wide))
+        likeness = [a[:0] for a in predictions]  # tells the backward the dtypes, at no bytes
+        return reduced(losses, reduction).astype(x.dtype), (gradient, likeness, labels)
 
     def bwd(residuals: Residuals, dy: Float[Array, "*R"]) -> tuple[Linear, None]:
         """dx = dz table,  dtable = Σ dzᵀ x,  db = Σ dz, with dz the loss's own cotangent of the logits z of a chunk.
 
         The logits of a row affect no other row, so dx comes chunk by chunk; dtable and db are summed over the chunks,
-        in float32 or wider. Saves the arguments and recomputes the logits. That costs one product more than keeping
-        them, and nothing more if the value of the loss is not used.
+        in float32 or wider. If all rows share one dy, the gradient is dy or dy/n times that of the sum, which the
+        forward saved: three products in all. If each row has its own, the logits are recomputed: four.
         """
-        (x, table, *bias), labels = residuals
+        dy = dy.astype(at_least_float32(dy.dtype))
+        if reduction == "none":
+            predictions, labels = residuals
+            gradient = value_and_grad(predictions, labels, dy)[1]
+            return tuple(d.astype(a.dtype) for d, a in zip(gradient, predictions, strict=True)), None
+        gradient, likeness, labels = residuals
+        share = dy * (1 / max(labels.size, 1)) if reduction == "mean" else dy
+        return tuple(
+            (d.astype(dy.dtype) * share).astype(a.dtype) for d, a in zip(gradient, likeness, strict=True)
+        ), None
+
+    def value_and_grad(predictions: Linear, labels: Int[Array, "*B"], dterms: Float[Array, "*B"]):
+        """The loss of each row, and the cotangent of the predictions for a cotangent of each."""
+        x, table, *bias = predictions
         wide = at_least_float32(x.dtype)
-        dterms = spread(dy.astype(wide), labels.shape, reduction)
 
         def part(sums, rows):
             xs, at, d = rows
-            dz, _ = terms.bwd(terms.fwd(_logits(xs, table, bias), at)[1], d)
+            value, of_terms = terms.fwd(_logits(xs, table, bias), at)
+            dz, _ = terms.bwd(of_terms, d)
             narrow = dz.astype(x.dtype)
             dtable = sums[0] + jnp.matmul(narrow.T, xs, preferred_element_type=wide)
             dx = jnp.matmul(narrow, table, preferred_element_type=wide).astype(x.dtype)
-            return (dtable, *(db + dz.sum(axis=0) for db in sums[1:])), dx
+            return (dtable, *(db + dz.sum(axis=0) for db in sums[1:])), (value, dx)
 
         start = tuple(jnp.zeros_like(a, wide) for a in (table, *bias))
         rows = _chunks(x, chunk, 1), _chunks(labels, chunk, 0), _chunks(dterms, chunk, 0)
-        sums, dx = lax.scan(part, start, rows)
+        sums, (losses, dx) = lax.scan(part, start, rows)
         dx = dx.reshape(-1, x.shape[-1])[: labels.size].reshape(x.shape)
-        return (dx, *(total.astype(a.dtype) for total, a in zip(sums, (table, *bias), strict=True))), None
+        return losses.reshape(-1)[: labels.size].reshape(labels.shape), (dx, *sums)
 
     return Rule(fwd, bwd)
 

@@ -110,7 +110,8 @@ def test_a_label_out_of_range_is_never_silent_on_logits(label):
 
 
 @pytest.mark.parametrize(
-    ("smoothing", "reduction", "chunk", "bias"), [(0.0, "mean", 256, False), (0.1, "none", 4, True)]
+    ("smoothing", "reduction", "chunk", "bias"),
+    [(0.0, "mean", 256, False), (0.1, "sum", 3, True), (0.1, "none", 4, True)],
 )
 def test_it_is_the_loss_of_the_logits(smoothing, reduction, chunk, bias):
     predictions = (X, TABLE, BIAS) if bias else (X, TABLE)
@@ -145,6 +146,22 @@ def test_a_label_without_a_class_gives_nan_and_no_other_row_does():
     assert np.isnan(y).tolist() == [[False, False, True, True, False]] * 2
     assert np.array_equal(np.isnan(dx).all(axis=-1), np.isnan(y))
     assert np.array_equal(np.isnan(dx).any(axis=-1), np.isnan(y))
+
+
+@pytest.mark.parametrize(("reduction", "products"), [("mean", 3), ("sum", 3), ("none", 4)])
+def test_one_pass_over_the_logits_gives_the_value_and_the_gradient(reduction, products):
+    rule, (n, k, d) = ops.linear_softmax_cross_entropy(chunk=32, reduction=reduction), (96, 50, 8)
+    x, table, labels = (jax.ShapeDtypeStruct(s, t) for s, t in (((n, d), float), ((k, d), float), ((n,), int)))
+
+    def both(p, labels):
+        y, residuals = rule.fwd(p, labels)
+        return y, rule.bwd(residuals, jnp.ones_like(y))
+
+    def products_of(f) -> int:
+        return jax.jit(f).lower((x, table), labels).compile().as_text().count(" dot(")
+
+    assert products_of(both) == products
+    assert products_of(lambda p, labels: rule.fwd(p, labels)[0]) == 1  # nobody asks for the gradient
 
 
 def test_the_logits_are_never_held():
