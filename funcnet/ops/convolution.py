@@ -4,16 +4,19 @@ As everywhere in the field, "convolution" here is a correlation: the kernel is n
 makes O/groups channels from C/groups others, and the kernel's third axis holds C/groups (Krizhevsky, Sutskever & Hinton
 2012, section 3.5).
 
-The image is cut into windows ("im2col", Chellapilla, Puri & Simard 2006); the rest is matrix products, summed in
-float32 or wider. Only the columns are copied: the matrix u_r, everything that any window sees in its row r,
-is then a slice of rows, and y = Σ_r u_r w_r. So the image is held S times instead of R S times. XLA runs this as fast
-inside a loop as outside; on a CPU its own convolution is slower there.
+Three sums carry both rules: y of x and w (``_correlated``) and its transposes in x and in w (``_dx``, ``_dw``). As
+matrices: a row of u holds the window of one output ("im2col", Chellapilla, Puri & Simard 2006), y = u w, and the
+transposes are those of ``dense``. Products are summed in float32 or wider.
+
+How much of u exists at a time depends on the channels, as measured on a CPU (docs/measured.md): a tap of the kernel, a
+row of it, or all. With enough channels XLA's own convolution is faster, if it is one that its fast path takes, in loops
+too: y always, dx at stride 1. What autodiff makes of it is not, and takes up to fifty times as long.
 """
 
 import functools
-from collections.abc import Iterable
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from ..types import Residuals, Rule, ShapeError, at_least_float32, require_arrays
@@ -42,25 +45,20 @@ def conv2d(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair = 1, grou
         """
         _check("conv2d", x, w, b, groups)
         windows = spans("conv2d", x.shape[1:3], w.shape[:2], moves)
-        u, w_rows = _cut(x, windows, groups), _kernel_rows(w, groups)
-        y = _sum(_product("gmk,gko->gmo", u_r, w_r) for u_r, w_r in zip(u, w_rows, strict=True))
-        return _with_bias(_image(y, windows, x.shape[0]), b).astype(x.dtype), (x, w, _empty(b))
+        return _with_bias(_correlated(x, w, windows, groups), b).astype(x.dtype), (x, w, _empty(b))
 
     def bwd(residuals: Residuals, dy: Outputs) -> tuple[Images, Kernel, Bias]:
         """dx[n,h,v,i] = Σ dy[n,p,q,o] w[r,s,i,o] over the p, q, r, s for which the forward reads x at (h, v), and o;
         dw[r,s,i,o] = Σ_npq x[n,h,v,i] dy[n,p,q,o], with h and v as in the forward;  db = Σ_npq dy.
 
-        As matrices: du_r = dy w_rᵀ and dw_r = u_rᵀ dy, as in ``dense_bwd``. Cutting copies an element of x to every tap
-        that meets it, so its transpose, ``put_back``, adds du up into dx. Saves x and w, not the larger u, which is cut
+        As matrices: du = dy wᵀ and dw = uᵀ dy, as in ``dense_bwd``. Cutting copies an element of x to every tap that
+        meets it, so its transpose, ``put_back``, adds du up into dx. Saves x and w, not the larger u, which is cut
         again (or just once, if XLA compiles both passes together).
         """
         x, w, b = residuals
         windows = spans("conv2d", x.shape[1:3], w.shape[:2], moves)
-        dy_rows = _pixel_rows(dy, groups)
-        du = [_product("gmo,gko->gmk", dy_rows, w_r) for w_r in _kernel_rows(w, groups)]
-        dw = jnp.stack([_product("gmk,gmo->kgo", u_r, dy_rows) for u_r in _cut(x, windows, groups)])
-        dx = _put_back(du, windows, len(x))
-        return dx.astype(x.dtype), dw.reshape(w.shape).astype(w.dtype), _bias_bwd(b, dy)
+        dx, dw = _dx(dy, w, windows, groups), _dw(x, dy, windows, groups)
+        return dx.astype(x.dtype), dw.astype(w.dtype), _bias_bwd(b, dy)
 
     return Rule(fwd, bwd)
 
@@ -91,30 +89,87 @@ def conv2d_transpose(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair
         """y[n,p,q,o] = Σ x[n,h,v,i] w[r,s,i,o] + b[o], over p = h·stride + r·dilation − top, q likewise of v, s, and i.
 
         Each element of x lays down a copy of the kernel, scaled by itself; overlapping copies add up, and anything
-        outside y is dropped. As matrices: u_r = x t_rᵀ, put back, where t is w with I and O exchanged.
+        outside y is dropped: ``_dx`` of the convolution from y to x, whose kernel t is w with I and O exchanged.
         Raises ShapeError.
         """
         _check("conv2d_transpose", x, w, b, groups)
-        x_rows = _pixel_rows(x, groups)
-        u = [_product("gmo,gko->gmk", x_rows, t_r) for t_r in _kernel_rows(_exchanged(w, groups), groups)]
-        return _with_bias(_put_back(u, windows_on_y(x, w), len(x)), b).astype(x.dtype), (x, w, _empty(b))
+        y = _dx(x, _exchanged(w, groups), windows_on_y(x, w), groups)
+        return _with_bias(y, b).astype(x.dtype), (x, w, _empty(b))
 
     def bwd(residuals: Residuals, dy: Outputs) -> tuple[Images, Kernel, Bias]:
         """dx[n,h,v,i] = Σ_rso dy[n,p,q,o] w[r,s,i,o], a ``conv2d``;  dw[r,s,i,o] = Σ_nhv x[n,h,v,i] dy[n,p,q,o].
 
-        p and q are as in the forward; db = Σ_npq dy. As matrices, cutting is the transpose of putting back: du is dy,
-        cut;  dx = Σ_r du_r t_r,  dt_r = du_rᵀ x. Saves x and w.
+        p and q are as in the forward; db = Σ_npq dy. The transpose of a linear map's transpose is the map itself, so dx is
+        that convolution of dy by t, and x and dy change places in dt. Saves x and w.
         """
         x, w, b = residuals
         windows = windows_on_y(x, w)
-        t = _exchanged(w, groups)
-        du, x_rows = _cut(dy, windows, groups), _pixel_rows(x, groups)
-        dx = _sum(_product("gmk,gko->gmo", du_r, t_r) for du_r, t_r in zip(du, _kernel_rows(t, groups), strict=True))
-        dt = jnp.stack([_product("gmk,gmo->kgo", du_r, x_rows) for du_r in du]).reshape(t.shape)
-        dx, dw = _image(dx, windows, len(x)), _exchanged(dt, groups)
+        dx = _correlated(dy, _exchanged(w, groups), windows, groups)
+        dw = _exchanged(_dw(dy, x, windows, groups), groups)
         return dx.astype(x.dtype), dw.astype(w.dtype), _bias_bwd(b, dy)
 
     return Rule(fwd, bwd)
+
+
+# ---------------------------------------------------------------- the three sums
+
+FEW = 8
+"""With fewer channels on either side, XLA's own convolution is slower than matrix products on a CPU."""
+
+
+def _correlated(x: Images, w: Kernel, windows: tuple[Span, Span], groups: int) -> Outputs:
+    """y[n,p,q,o] = Σ_rsi x[n,h,v,i] w[r,s,i,o] = Σ u w, over all taps at once, or tap by tap if there is one channel."""
+    if _many(w, groups):
+        return _convolution(x, w, windows, strides=(windows[0].stride, windows[1].stride))
+    channels = w.shape[2]
+    taps = 1 if channels == 1 else w.shape[0] * w.shape[1] if channels < FEW else w.shape[1]
+    u, ws = _cut(x, windows, groups, taps), _kernel_rows(w, groups, taps)
+    y = functools.reduce(jnp.add, (_product("gmk,gko->gmo", u_t, w_t) for u_t, w_t in zip(u, ws, strict=True)))
+    return _image(y, windows, x.shape[0])
+
+
+def _dx(dy: Outputs, w: Kernel, windows: tuple[Span, Span], groups: int) -> Images:
+    """dx[n,h,v,i] = Σ_pqrso dy[n,p,q,o] w[r,s,i,o]: the transpose of ``_correlated`` in x.
+
+    At stride 1 it is itself a correlation, of dy with the kernel turned round (r → R − 1 − r, s likewise) and its
+    channels exchanged, as dx at h takes dy from p = h + top − r·dilation. Otherwise du_r = dy w_rᵀ is put back.
+    """
+    rows, columns = windows
+    if _many(w, groups) and rows.stride == columns.stride == 1:
+        around = []
+        for span in windows:
+            before = (span.window - 1) * span.dilation - span.low
+            around.append((before, span.size - span.out + (span.window - 1) * span.dilation - before))
+        return _convolution(dy, jnp.flip(w, (0, 1)).swapaxes(2, 3), windows, around=around)
+    dy_rows = _pixel_rows(dy, groups)
+    du = [_product("gmo,gko->gmk", dy_rows, w_r) for w_r in _kernel_rows(w, groups, w.shape[1])]
+    return _put_back(du, windows, len(dy))
+
+
+def _dw(x: Images, dy: Outputs, windows: tuple[Span, Span], groups: int) -> Kernel:
+    """dw[r,s,i,o] = Σ_npq x[n,h,v,i] dy[n,p,q,o] = uᵀ dy: the transpose of ``_correlated`` in w."""
+    rows, columns = windows
+    channels = x.shape[3] // groups
+    taps = columns.window * (rows.window if channels < FEW else 1)
+    dw = jnp.stack([_product("gmk,gmo->kgo", u_r, _pixel_rows(dy, groups)) for u_r in _cut(x, windows, groups, taps)])
+    return dw.reshape(rows.window, columns.window, channels, dy.shape[3])
+
+
+def _many(w: Kernel, groups: int) -> bool:
+    return groups == 1 and min(w.shape[2:]) >= FEW
+
+
+def _convolution(x: Array, w: Array, windows: tuple[Span, Span], strides=(1, 1), around=None) -> Array:
+    """XLA's own."""
+    return lax.conv_general_dilated(
+        x,
+        w,
+        strides,
+        around or [(span.low, span.high) for span in windows],
+        rhs_dilation=[span.dilation for span in windows],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=at_least_float32(x.dtype),
+    )
 
 
 # ---------------------------------------------------------------- images and kernels as matrices
@@ -127,20 +182,16 @@ def _product(indices: str, a: Array, b: Array) -> Array:
     return jnp.einsum(indices, a, b, preferred_element_type=at_least_float32(a.dtype))
 
 
-def _sum(terms: Iterable[Array]) -> Array:
-    return functools.reduce(jnp.add, terms)
-
-
 def _pixel_rows(x: Array, groups: int) -> Array:
     """(N, H, W, C) to (G, N H W, C/G)."""
     n, h, w, c = x.shape
     return jnp.moveaxis(x.reshape(n * h * w, groups, c // groups), 1, 0)
 
 
-def _kernel_rows(w: Array, groups: int) -> Array:
-    """w_r: (R, S, C/G, O) to (R, G, S C/G, O/G)."""
+def _kernel_rows(w: Array, groups: int, taps: int) -> Array:
+    """w_t: (R, S, C/G, O) to (R S / taps, G, taps C/G, O/G)."""
     r, s, i, o = w.shape
-    return jnp.moveaxis(w.reshape(r, s * i, groups, o // groups), 2, 1)
+    return jnp.moveaxis(w.reshape(r * s // taps, taps * i, groups, o // groups), 2, 1)
 
 
 def _exchanged(w: Array, groups: int) -> Array:
@@ -149,17 +200,23 @@ def _exchanged(w: Array, groups: int) -> Array:
     return w.reshape(r, s, i, groups, o // groups).swapaxes(2, 4).reshape(r, s, o // groups, i * groups)
 
 
-def _cut(x: Array, windows: tuple[Span, Span], groups: int) -> list[Array]:
-    """u_r: (N, H, W, C) to (G, N P Q, S C/G), for each of the R taps."""
+def _cut(x: Array, windows: tuple[Span, Span], groups: int, taps: int) -> list[Array]:
+    """u_t: (N, H, W, C) to (G, N P Q, taps C/G), for ``taps`` at a time: one, a row of the kernel, or all.
+
+    Only the columns are copied; what any window sees in its row r is then a slice of rows.
+    """
     rows, columns = windows
     n, h, w, c = x.shape
-    taps = cut(_pixel_rows(x, groups).reshape(groups, n, h, w, c // groups), 3, columns)
-    u = jnp.concatenate(taps, axis=4)
-    return [u_r.reshape(groups, n * rows.out * columns.out, u.shape[4]) for u_r in cut(u, 2, rows)]
+    cuts = cut(_pixel_rows(x, groups).reshape(groups, n, h, w, c // groups), 3, columns)
+    each = [jnp.concatenate(cuts, axis=4)] if taps > 1 else cuts
+    u = [[u_r.reshape(groups, n * rows.out * columns.out, u_r.shape[4]) for u_r in cut(part, 2, rows)] for part in each]
+    if taps > columns.window:
+        return [jnp.concatenate(u[0], axis=2)]
+    return [part[r] for r in range(rows.window) for part in u]
 
 
 def _put_back(u: list[Array], windows: tuple[Span, Span], n: int) -> Array:
-    """The transpose of ``_cut``: R times (G, N P Q, S C/G) to (N, H, W, C)."""
+    """The transpose of ``_cut`` by rows of the kernel: R times (G, N P Q, S C/G) to (N, H, W, C)."""
     rows, columns = windows
     groups = len(u[0])
     image = (groups, n, rows.out, columns.out, columns.window, u[0].shape[2] // columns.window)

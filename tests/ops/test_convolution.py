@@ -8,6 +8,7 @@ import pytest
 from funcnet import ops
 from funcnet.types import ShapeError
 from tests.cases import normal
+from tests.trees import assert_close
 
 
 @pytest.mark.parametrize(
@@ -30,24 +31,35 @@ def test_the_transposed_convolution_is_the_input_gradient_of_the_convolution(pad
     np.testing.assert_allclose(y, dx, rtol=1e-13, atol=1e-13)
 
 
-def test_same_pads_as_xla_does():
-    """XLA's own convolution has the same output, so the odd row of padding is on the same side."""
+MOVES = [(1, "SAME", 1), ((3, 2), "SAME", 1), (1, ((5, 0), (1, 3)), (1, 2)), ((1, 2), ((2, 1), (0, 4)), (2, 1))]
+
+
+@pytest.mark.parametrize("channels", [(1, 3), (3, 2), (8, 9), (9, 2)])
+def test_every_formulation_is_xla_s_convolution_and_its_gradient(channels):
+    """The formulation depends on the channels and the stride; "SAME" puts the odd row of padding on the same side."""
+    x, w = normal(0, 2, 7, 6, channels[0]), normal(1, 3, 2, *channels)
 
     @jax.jit
     def both(x, w):
-        layout = ("NHWC", "HWIO", "NHWC")
-        return [
-            (
-                ops.conv2d(stride).fwd(image, kernel)[0],
-                jax.lax.conv_general_dilated(image, kernel, (stride, stride), "SAME", dimension_numbers=layout),
-            )
-            for image in (x, x[:, 1:, 1:])
-            for kernel in (w, w[1:, 1:])
-            for stride in (1, 2, 3)
-        ]
+        pairs = []
+        for stride, padding, dilation in MOVES:
+            rule = ops.conv2d(stride, padding, dilation)
+            y, residuals = rule.fwd(x, w)
+            dy = jnp.cos(7 * y)
 
-    for own, theirs in both(normal(0, 1, 7, 7, 2), normal(1, 3, 3, 2, 2)):
-        np.testing.assert_allclose(own, theirs, rtol=1e-12, atol=1e-12)
+            def plain(x, w, stride=stride, padding=padding, dilation=dilation):
+                strides, dilations = (np.broadcast_to(v, 2).tolist() for v in (stride, dilation))
+                layout = ("NHWC", "HWIO", "NHWC")
+                return jax.lax.conv_general_dilated(
+                    x, w, strides, padding, rhs_dilation=dilations, dimension_numbers=layout
+                )
+
+            expected, pull = jax.vjp(plain, x, w)
+            pairs.append(((y, *rule.bwd(residuals, dy)[:2]), (expected, *pull(dy))))
+        return pairs
+
+    for own, theirs in both(x, w):
+        assert_close(own, theirs, 1e-12, 1e-12)
 
 
 def test_a_kernel_is_not_flipped():
