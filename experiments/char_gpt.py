@@ -43,7 +43,7 @@ NAMES = 24  # names that are sampled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(harness.Config):
+class Config(harness.Mixed):
     """The text, the network, and how it is trained."""
 
     data: Literal["text", "names"] = "text"
@@ -257,7 +257,7 @@ def main(config: Config, out: Path) -> None:
     start = time.perf_counter()
     figures: dict[str, float] = ngrams.baselines(*data)
     print(f"baselines in {time.perf_counter() - start:.1f} s")
-    net = gpt(network_config(config))
+    net = config.computed(gpt(network_config(config)))
     runs: list[Trained] = []  # the first alone is drawn
 
     def run_one(seed: int) -> dict[str, Any]:

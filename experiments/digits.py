@@ -41,7 +41,7 @@ LOSS = ops.sparse_softmax_cross_entropy()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(harness.Config):
+class Config(harness.Mixed):
     """The network, how it is trained, and on what."""
 
     data: Literal["digits", "mnist", "fashion-mnist"] = "digits"
@@ -100,7 +100,7 @@ def train(config: Config, seed: int, compare: bool, out: Path | None = None) -> 
         batch_of = dataset.x_train[batch], dataset.y_train[batch]
         harness.compare_gradients(net, LOSS, params, *batch_of, fit_key)
     result = funcnet.fit(
-        net,
+        config.computed(net),
         LOSS,
         adjust,
         params,

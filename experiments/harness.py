@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ import simple_parsing
 
 from funcnet.checkpoint import CheckpointError
 from funcnet.data.idx import DataError
+from funcnet.layers import computed_in
 from funcnet.models import ModelError, Spec, save_model
 from funcnet.streams import Parsing, writable_streams
 from funcnet.training import NonFiniteError, value_and_grad
@@ -65,6 +66,18 @@ class Config:
         at_least(1, seeds=self.seeds)
         if self.seed + self.seeds - 1 > LARGEST_SEED:
             raise InputError(f"seeds are at most {LARGEST_SEED}; got --seed {self.seed} --seeds {self.seeds}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixed(Config):
+    """The flags of an experiment whose network may compute in another dtype than its parameters have."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the network computes in; parameters, updates and the loss stay in float32."""
+
+    def computed(self, net: Layer) -> Layer:
+        """The network in this dtype."""
+        return net if self.dtype == "float32" else computed_in(net, self.dtype)
 
 
 def _possible(name: str, value: Any) -> None:

@@ -29,7 +29,7 @@ LOSS = ops.sparse_softmax_cross_entropy()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(harness.Config):
+class Config(harness.Mixed):
     """The network, how it is trained, and on what."""
 
     seeds: int = 3
@@ -126,7 +126,7 @@ def train(config: Config, seed: int, compare: bool, out: Path | None = None) -> 
         noise = np.random.default_rng(seed).uniform(0, 0.01, dataset.x_train[:8].shape)
         harness.compare_gradients(net, LOSS, params, dataset.x_train[:8] + noise, dataset.y_train[:8], fit_key)
     result = funcnet.fit(
-        net,
+        config.computed(net),
         LOSS,
         optimizer,
         params,

@@ -277,6 +277,7 @@ LAYERS = [
     LayerCase("resnet", funcnet.models.resnet(3, stages=(2, 3), blocks=1), (2, 2, 1), long=True),
     LayerCase("serial", funcnet.serial(), (7,)),
     LayerCase("serial", funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(3)), (3, 7)),
+    LayerCase("computed_in", funcnet.computed_in(funcnet.serial(funcnet.dense(5), funcnet.tanh()), float), (3, 7)),
     LayerCase("residual", funcnet.residual(funcnet.serial(funcnet.dense(5), funcnet.tanh(), funcnet.dense(7))), (7,)),
     LayerCase("parallel", funcnet.parallel(funcnet.dense(5), funcnet.dense(5), funcnet.dense(5)), (3, 7)),
     LayerCase("repeat", funcnet.repeat(funcnet.serial(funcnet.dense(7), funcnet.dropout(0.3)), 3), (7,), long=True),

@@ -99,8 +99,8 @@ def conv2d_transpose(stride: Pair = 1, padding: Padding = "SAME", dilation: Pair
     def bwd(residuals: Residuals, dy: Outputs) -> tuple[Images, Kernel, Bias]:
         """dx[n,h,v,i] = Σ_rso dy[n,p,q,o] w[r,s,i,o], a ``conv2d``;  dw[r,s,i,o] = Σ_nhv x[n,h,v,i] dy[n,p,q,o].
 
-        p and q are as in the forward; db = Σ_npq dy. The transpose of a linear map's transpose is the map itself, so dx is
-        that convolution of dy by t, and x and dy change places in dt. Saves x and w.
+        p and q are as in the forward; db = Σ_npq dy. The transpose of a transpose is the map itself, so dx is that
+        convolution of dy by t, and x and dy change places in dt. Saves x and w.
         """
         x, w, b = residuals
         windows = windows_on_y(x, w)
@@ -118,7 +118,7 @@ FEW = 8
 
 
 def _correlated(x: Images, w: Kernel, windows: tuple[Span, Span], groups: int) -> Outputs:
-    """y[n,p,q,o] = Σ_rsi x[n,h,v,i] w[r,s,i,o] = Σ u w, over all taps at once, or tap by tap if there is one channel."""
+    """y[n,p,q,o] = Σ_rsi x[n,h,v,i] w[r,s,i,o] = Σ u w, over all taps at once; tap by tap if there is one channel."""
     if _many(w, groups):
         return _convolution(x, w, windows, strides=(windows[0].stride, windows[1].stride))
     channels = w.shape[2]

@@ -6,6 +6,7 @@ from .fit import Fit, accuracy, evaluate, fit
 from .step import (
     Step,
     TrainState,
+    accumulated,
     gradient_step,
     init_state,
     loss_only,
@@ -14,7 +15,7 @@ from .step import (
 )
 
 __all__ = [
-    "Fit", "NonFiniteError", "Step", "TrainState", "accuracy", "calibrate", "epoch_order", "evaluate", "fit",
-    "gradient_step", "init_state", "loss_only", "train_epoch", "train_epochs", "train_step",
+    "Fit", "NonFiniteError", "Step", "TrainState", "accumulated", "accuracy", "calibrate", "epoch_order",
+    "evaluate", "fit", "gradient_step", "init_state", "loss_only", "train_epoch", "train_epochs", "train_step",
     "value_and_grad",
 ]  # fmt: skip

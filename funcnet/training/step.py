@@ -9,10 +9,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ..optimizers import apply_updates
-from ..types import Layer, Optimizer, Params, Rule, ShapeError, memoized, require_key, require_made, require_not_a_pair
+from ..types import (
+    Layer,
+    Optimizer,
+    Params,
+    Rule,
+    ShapeError,
+    at_least_float32,
+    memoized,
+    require_key,
+    require_made,
+    require_not_a_pair,
+)
 
 Batch = Any
 """A pytree of arrays whose first axis counts the examples; of ``train_step`` it is (x, targets)."""
@@ -76,6 +88,38 @@ def scalar(value: Float[Array, "*R"]) -> Float[Array, ""]:
     if value.shape:
         raise ShapeError(f"training expects a scalar loss; got shape {value.shape} (is its reduction 'none'?)")
     return value
+
+
+def accumulated(gradient, parts: int):
+    """``gradient`` of a batch as the mean over ``parts`` equal parts of it, in the memory of one part.
+
+    It wraps a ``value_and_grad``, and is one: ``gradient_step(accumulated(value_and_grad(net, loss), 4), optimizer)``.
+    For a loss that is a mean over examples L = (1/parts) Σ L_part, so value and gradient are those of the whole batch
+    to rounding; batch normalisation sees one part at a time, and each part has its own dropout. Sums are in float32 or
+    wider. Raises ValueError unless parts is at least 1, ShapeError if it does not divide the batch.
+    """
+    if parts < 1:
+        raise ValueError(f"a gradient is accumulated over at least one part; got {parts}")
+
+    def split(a):
+        if a.shape[0] % parts:
+            raise ShapeError(f"{parts} equal parts of a batch of {a.shape[0]} examples are asked for; it has to divide")
+        return a.reshape(parts, a.shape[0] // parts, *a.shape[1:])
+
+    def run(params: Params, x, targets, key) -> tuple[Float[Array, ""], Params]:
+        def part(number, examples):
+            return gradient(params, *examples, None if key is None else jax.random.fold_in(key, number))
+
+        def add(total, numbered):
+            return jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, part(*numbered)), None
+
+        parts_of = jax.tree.map(split, (x, targets))
+        found = jax.eval_shape(part, 0, jax.tree.map(lambda a: a[0], parts_of))
+        zero = jax.tree.map(lambda a: jnp.zeros(a.shape, at_least_float32(a.dtype)), found)
+        total, _ = lax.scan(add, zero, (jnp.arange(parts), parts_of))
+        return jax.tree.map(lambda t, a: (t / parts).astype(a.dtype), total, found)
+
+    return run
 
 
 def loss_only(loss, grads):

@@ -12,10 +12,12 @@ import pytest
 import funcnet
 from funcnet import ops, optimizers
 from funcnet.training import (
+    accumulated,
     init_state,
     train_step,
     value_and_grad,
 )
+from funcnet.types import ShapeError
 from tests.cases import normal
 from tests.trees import assert_close
 
@@ -127,3 +129,33 @@ def test_gradients_have_the_dtype_of_their_parameters():
         low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), parameters())
         _, grads = value_and_grad(NET, LOSS)(low, X.astype(np.float32), LABELS, None)
     assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype(jnp.bfloat16)}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_an_accumulated_gradient_is_that_of_the_whole_batch(reduction):
+    loss, params = ops.sparse_softmax_cross_entropy(reduction=reduction), parameters()
+    whole = value_and_grad(NET, loss)(params, X, LABELS, None)
+    parts = accumulated(value_and_grad(NET, loss), 5)(params, X, LABELS, None)
+    scale = 1 if reduction == "mean" else 5  # of sums it is the mean too
+    assert_close(jax.tree.map(lambda a: scale * a, parts), whole, 1e-12, 1e-14)
+    assert_close(accumulated(value_and_grad(NET, loss), 1)(params, X, LABELS, KEY), whole, 1e-12, 1e-14)
+
+
+def test_each_part_of_an_accumulated_gradient_has_dropout_of_its_own():
+    def gradient(params, x, targets, key):
+        return jax.random.uniform(key), {"w": params["w"] * x.sum() * targets.sum()}
+
+    value, grads = accumulated(gradient, 2)(
+        {"w": jnp.float32(1)}, jnp.ones(4, jnp.float32), jnp.ones(4, jnp.float32), KEY
+    )
+    one, two = (jax.random.uniform(jax.random.fold_in(KEY, n)) for n in range(2))
+    assert_close(value, (one + two) / 2, 1e-7, 0)
+    assert (grads["w"], grads["w"].dtype) == (4, np.float32)
+
+
+def test_parts_that_do_not_divide_the_batch():
+    gradient = accumulated(value_and_grad(NET, LOSS), 3)
+    with pytest.raises(ShapeError, match="3 equal parts of a batch of 40 examples"):
+        gradient(parameters(), X, LABELS, None)
+    with pytest.raises(ValueError, match="at least one part; got 0"):
+        accumulated(gradient, 0)
