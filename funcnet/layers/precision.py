@@ -50,7 +50,7 @@ def _dtypes(tree: Any) -> list[Any]:
 def _as(dtypes: list[Any], tree: Any) -> Any:
     """The tree with its leaves in the dtypes that are remembered."""
     leaves, structure = jax.tree.flatten(tree)
-    return structure.unflatten(leaf.astype(like.dtype) for leaf, like in zip(leaves, dtypes, strict=True))
+    return jax.tree.unflatten(structure, [leaf.astype(to.dtype) for leaf, to in zip(leaves, dtypes, strict=True)])
 
 
 def _float(dtype: Any) -> Any:
