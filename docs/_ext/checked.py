@@ -1,0 +1,176 @@
+"""What a page of the manual claims, tried: the rule by the checker and by the audit, and the page's example.
+
+It takes seconds a rule, so answers are kept in ``_build/checks`` until the calculus, the checker, JAX or the page's own
+example change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import multiprocessing
+import os
+import re
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import gradcheck, ops
+from funcnet.types import Rule
+
+ROOT = Path(__file__).parent.parent.parent
+DIFFERENCE = 1e-5  # the step of central differences in float64: an error of some 1e-10
+CLOSE = 1e-6  # of the largest entry
+
+
+class Page(NamedTuple):
+    """A page with a verdict: the name of its rule, how it is made, how its inputs are drawn, and its example."""
+
+    name: str
+    made: str
+    inputs: str
+    example: str
+
+    @property
+    def rule(self) -> Rule:
+        return eval(self.made, vars(ops))
+
+    def drawn(self) -> tuple[Any, ...]:
+        return eval(self.inputs, {})
+
+
+def read(path: Path) -> Page | None:
+    """The page of a rule. Its front matter may say ``rule`` and ``inputs``, in Python; None for any other page."""
+    text = path.read_text("utf-8")
+    if "```{rule-verdict}" not in text:
+        return None
+    front = dict(re.findall(r"^(rule|inputs): (.*)$", text.split("---")[1], re.MULTILINE)) if text[:3] == "---" else {}
+    value = getattr(ops, path.stem)
+    made = front.get("rule", path.stem if isinstance(value, Rule) else f"{path.stem}()")
+    example = re.search(r"^```\{rule-example\}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return Page(path.stem, made, front.get("inputs", "()"), example[1] if example else "")
+
+
+def digest(page: Page) -> str:
+    """Of all that an answer depends on."""
+    sources = [ROOT / "funcnet" / "types.py", Path(__file__)]
+    sources += [path for folder in ("ops", "gradcheck") for path in (ROOT / "funcnet" / folder).rglob("*.py")]
+    texts = [path.read_bytes() for path in sorted(sources)]
+    return hashlib.sha256(b"\0".join([repr(page).encode(), jax.__version__.encode(), *texts])).hexdigest()
+
+
+def answers(pages: list[Page], folder: Path, say: Any) -> dict[str, dict[str, Any]]:
+    """What was found for each page, by its name: from the folder, or found now, in a process for each core."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found, missing = {}, []
+    for page in pages:
+        kept = folder / f"{page.name}.json"
+        answer = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+        if answer.get("digest") == digest(page):
+            found[page.name] = answer
+        else:
+            missing.append(page)
+    if missing:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(len(missing), os.cpu_count() or 1), mp_context=context) as pool:
+            begun = {pool.submit(tried, page): page for page in missing}
+            for done in as_completed(begun):
+                page = begun[done]
+                found[page.name] = done.result() | {"digest": digest(page)}
+                (folder / f"{page.name}.json").write_text(json.dumps(found[page.name]), "utf-8")
+                say(f"{page.name}: {found[page.name]['report']['verdict']} ({len(found)} of {len(pages)})")
+    return found
+
+
+def tried(page: Page) -> dict[str, Any]:
+    """The report, the audit and the example, as JSON can hold them."""
+    rule, inputs = page.rule, page.drawn()
+    report = gradcheck.check(rule, *inputs, name=page.name, progress=False)
+    audit = gradcheck.audit(rule, *inputs, name=page.name, time=False)
+    with jax.enable_x64(True):
+        example = worked(rule, page.example) if page.example else []
+    return {"report": report.to_dict() | {"shown": str(report)}, "audit": audit.to_dict(), "example": example}
+
+
+# ---------------------------------------------------------------- the example
+
+
+def worked(rule: Rule, code: str) -> list[tuple[str, str]]:
+    """Names and printed values: the arguments, dy, y, and each cotangent beside that by differences.
+
+    ``code`` sets the arguments of the forward by name, and ``dy`` unless y is a scalar. Raises RuntimeError if a
+    cotangent and its differences are not the same.
+    """
+    scope: dict[str, Any] = {"jnp": jnp, "np": np, "jax": jax, "ops": ops}
+    exec(code, scope)
+    names = [name for name in inspect.signature(rule.fwd).parameters if name in scope]
+    args = [as_arrays(scope[name]) for name in names]
+    y, residuals = rule.fwd(*args)
+    dy = as_arrays(scope.get("dy", jnp.ones_like(jnp.asarray(y)) if not jax.tree.leaves(y)[0].ndim else None))
+    cotangents = rule.bwd(residuals, dy)
+    values = [*zip(names, args, strict=True), ("y", y), ("dy", dy)]
+    lines = [(label, shown(value)) for name, tree in values for label, value in named(name, tree)]
+    numbers = differences(rule, args, dy)
+    for name, cotangent, number in zip(names, cotangents, numbers, strict=False):
+        for (label, got), (_, expected) in zip(named(f"d{name}", cotangent), named("", number), strict=True):
+            scale = max(np.abs(expected).max(initial=0), 1e-3)
+            if np.abs(np.asarray(got) - expected).max(initial=0) > CLOSE * scale:
+                raise RuntimeError(f"{label} is {got}, and by differences {expected}")
+            lines += [(label, shown(got)), ("  by differences", shown(expected))]
+    return lines
+
+
+def as_arrays(value: Any) -> Any:
+    """Lists as arrays, integers of 32 bits; inside tuples and dicts too."""
+    if isinstance(value, list):
+        array = np.asarray(value)
+        return jnp.asarray(array.astype(np.int32) if array.dtype.kind == "i" else array)
+    if isinstance(value, dict):
+        return {key: as_arrays(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        items = [as_arrays(item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    return value
+
+
+def named(name: str, tree: Any) -> list[tuple[str, Any]]:
+    """Each leaf with its name."""
+    return [
+        (name + jax.tree_util.keystr(path), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    ]
+
+
+def shown(value: Any) -> str:
+    return np.array2string(np.round(np.asarray(value, np.float64), 4) + 0.0, suppress_small=True)
+
+
+def differences(rule: Rule, args: list[Any], dy: Any) -> list[Any]:
+    """∂⟨dy, y⟩/∂arg for every floating argument, by central differences; None for the others."""
+
+    @jax.jit
+    def along(*args):
+        y = rule.fwd(*args)[0]
+        return sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(dy), jax.tree.leaves(y), strict=True))
+
+    def of_leaf(leaves: list[Any], i: int, structure: Any) -> np.ndarray | None:
+        if not jnp.issubdtype(leaves[i].dtype, jnp.floating):
+            return None
+        slopes = np.zeros(leaves[i].size)
+        for j in range(leaves[i].size):
+            sides = []
+            for step in (DIFFERENCE, -DIFFERENCE):
+                moved = np.asarray(leaves[i]).copy()
+                moved.flat[j] += step
+                sides.append(along(*jax.tree.unflatten(structure, [*leaves[:i], jnp.asarray(moved), *leaves[i + 1 :]])))
+            slopes[j] = (sides[0] - sides[1]) / (2 * DIFFERENCE)
+        return slopes.reshape(leaves[i].shape)
+
+    leaves, structure = jax.tree.flatten(tuple(args))
+    return list(jax.tree.unflatten(structure, [of_leaf(leaves, i, structure) for i in range(len(leaves))]))

@@ -1,0 +1,38 @@
+"""How Sphinx builds the site: `python -m sphinx -W --keep-going -b html docs docs/_build/html`."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
+
+import funcnet  # noqa: E402  (found by the line above)
+
+project, author = "funcnet", "the authors of funcnet"
+release = version = getattr(funcnet, "__version__", "0.2.0")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "mathematics", "rule_pages", "docstrings", "links"]
+exclude_patterns = ["_build", "_ext", "_vendor"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+nitpicky = False
+
+html_theme = "furo"
+html_title = "funcnet"
+html_static_path = ["_static", "_vendor"]
+html_css_files = ["katex/katex.min.css", "funcnet.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_theme_options = {"navigation_with_keys": True}
+pygments_style, pygments_dark_style = "friendly", "monokai"
+
+latex_engine = "xelatex"
+latex_documents = [("index", "funcnet.tex", "funcnet: networks, and their gradients derived by hand", author, "manual")]
+latex_elements = {
+    "papersize": "a4paper",
+    "fontpkg": r"""\setmainfont{TeX Gyre Pagella}
+\setsansfont{DejaVu Sans}[Scale=0.86]
+\setmonofont{DejaVu Sans Mono}[Scale=0.8]""",
+    "preamble": r"\usepackage{newunicodechar}",
+    "figure_align": "H",
+}
