@@ -41,7 +41,7 @@ class Page(NamedTuple):
         return eval(self.made, vars(ops))
 
     def drawn(self) -> tuple[Any, ...]:
-        return eval(self.inputs, {})
+        return eval(self.inputs, {"rng": np.random.default_rng(0)})
 
 
 def read(path: Path) -> Page | None:
@@ -88,7 +88,14 @@ def answers(pages: list[Page], folder: Path, say: Any) -> dict[str, dict[str, An
 
 
 def tried(page: Page) -> dict[str, Any]:
-    """The report, the audit and the example, as JSON can hold them."""
+    """The report, the audit and the example, as JSON can hold them. Raises RuntimeError with the name of the page."""
+    try:
+        return _tried(page)
+    except Exception as error:
+        raise RuntimeError(f"derivations/{page.name}.md: {type(error).__name__}: {error}") from error
+
+
+def _tried(page: Page) -> dict[str, Any]:
     rule, inputs = page.rule, page.drawn()
     report = gradcheck.check(rule, *inputs, name=page.name, progress=False)
     audit = gradcheck.audit(rule, *inputs, name=page.name, time=False)

@@ -33,7 +33,10 @@ def check_all(app: Sphinx) -> None:
     """Before any page is read: every rule is checked, and those that are not green end the build."""
     folder = Path(app.srcdir) / "derivations"
     pages = [page for path in sorted(folder.glob("*.md")) if (page := checked.read(path))]
-    answers = checked.answers(pages, Path(app.srcdir) / "_build" / "checks", LOG.info)
+    try:
+        answers = checked.answers(pages, Path(app.srcdir) / "_build" / "checks", LOG.info)
+    except RuntimeError as error:
+        raise ExtensionError(str(error)) from None
     bad = [answer["report"]["shown"] for answer in answers.values() if answer["report"]["verdict"] != "correct"]
     if bad:
         raise ExtensionError("\n".join(["rules that are not found correct:", *bad]))
