@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import gradcheck, ops
-from funcnet.types import Rule
+from funcnet import gradcheck, layers, models, ops
+from funcnet.types import Layer, Rule
 
 ROOT = Path(__file__).parent.parent.parent
 DIFFERENCE = 1e-5  # the step of central differences in float64: an error of some 1e-10
@@ -29,50 +29,64 @@ CLOSE = 1e-6  # of the largest entry
 
 
 class Page(NamedTuple):
-    """A page with a verdict: the name of its rule, how it is made, how its inputs are drawn, and its example."""
+    """A page with a verdict: its place, how its rule or layer is made, how that is checked, and its example."""
 
-    name: str
+    place: str
     made: str
     inputs: str
+    settings: str
     example: str
 
     @property
-    def rule(self) -> Rule:
-        return eval(self.made, vars(ops))
+    def name(self) -> str:
+        return self.place.rpartition("/")[2]
+
+    @property
+    def target(self) -> Rule | Layer:
+        return eval(self.made, vars(ops) | {"layers": layers, "models": models})
 
     def drawn(self) -> tuple[Any, ...]:
         return eval(self.inputs, {"rng": np.random.default_rng(0)})
 
 
-def read(path: Path) -> Page | None:
-    """The page of a rule. Its front matter may say ``rule`` and ``inputs``, in Python; None for any other page."""
-    text = path.read_text("utf-8")
+def read(docs: Path, place: str) -> Page | None:
+    """The page of a rule or a network; None for any other page.
+
+    Its front matter may say, in Python, ``rule``, and the ``inputs`` and ``settings`` of the check.
+    """
+    text = (docs / f"{place}.md").read_text("utf-8")
     if "```{rule-verdict}" not in text:
         return None
-    front = dict(re.findall(r"^(rule|inputs): (.*)$", text.split("---")[1], re.MULTILINE)) if text[:3] == "---" else {}
-    value = getattr(ops, path.stem)
-    made = front.get("rule", path.stem if isinstance(value, Rule) else f"{path.stem}()")
+    head = text.split("---")[1] if text.startswith("---") else ""
+    front = dict(re.findall(r"^(rule|inputs|settings): (.*)$", head, re.MULTILINE))
+    name = place.rpartition("/")[2]
+    made = front.get("rule") or (name if isinstance(getattr(ops, name), Rule) else f"{name}()")
     example = re.search(r"^```\{rule-example\}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return Page(path.stem, made, front.get("inputs", "()"), example[1] if example else "")
+    return Page(place, made, front.get("inputs", "()"), front.get("settings", "{}"), example[1] if example else "")
+
+
+def kept(folder: Path, place: str) -> Path:
+    """Where the answer for a page is kept."""
+    return folder / f"{place.replace('/', '-')}.json"
 
 
 def digest(page: Page) -> str:
     """Of all that an answer depends on."""
     sources = [ROOT / "funcnet" / "types.py", Path(__file__)]
-    sources += [path for folder in ("ops", "gradcheck") for path in (ROOT / "funcnet" / folder).rglob("*.py")]
+    sources += [path for folder in ("ops", "layers", "models", "gradcheck") for path in (ROOT / "funcnet" / folder).rglob("*.py")]
     texts = [path.read_bytes() for path in sorted(sources)]
     return hashlib.sha256(b"\0".join([repr(page).encode(), jax.__version__.encode(), *texts])).hexdigest()
 
 
 def answers(pages: list[Page], folder: Path, say: Any) -> dict[str, dict[str, Any]]:
-    """What was found for each page, by its name: from the folder, or found now, in a process for each core."""
+    """What was found for each page, by its place: from the folder, or found now, in a process for each core."""
     folder.mkdir(parents=True, exist_ok=True)
     found, missing = {}, []
     for page in pages:
-        kept = folder / f"{page.name}.json"
-        answer = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+        path = kept(folder, page.place)
+        answer = json.loads(path.read_text("utf-8")) if path.exists() else {}
         if answer.get("digest") == digest(page):
-            found[page.name] = answer
+            found[page.place] = answer
         else:
             missing.append(page)
     if missing:
@@ -80,10 +94,10 @@ def answers(pages: list[Page], folder: Path, say: Any) -> dict[str, dict[str, An
         with ProcessPoolExecutor(min(len(missing), os.cpu_count() or 1), mp_context=context) as pool:
             begun = {pool.submit(tried, page): page for page in missing}
             for done in as_completed(begun):
-                page = begun[done]
-                found[page.name] = done.result() | {"digest": digest(page)}
-                (folder / f"{page.name}.json").write_text(json.dumps(found[page.name]), "utf-8")
-                say(f"{page.name}: {found[page.name]['report']['verdict']} ({len(found)} of {len(pages)})")
+                page, answer = begun[done], done.result() | {"digest": digest(begun[done])}
+                found[page.place] = answer
+                kept(folder, page.place).write_text(json.dumps(answer), "utf-8")
+                say(f"{page.place}: {answer['report']['verdict']} ({len(found)} of {len(pages)})")
     return found
 
 
@@ -92,15 +106,16 @@ def tried(page: Page) -> dict[str, Any]:
     try:
         return _tried(page)
     except Exception as error:
-        raise RuntimeError(f"derivations/{page.name}.md: {type(error).__name__}: {error}") from error
+        raise RuntimeError(f"{page.place}.md: {type(error).__name__}: {error}") from error
 
 
 def _tried(page: Page) -> dict[str, Any]:
-    rule, inputs = page.rule, page.drawn()
-    report = gradcheck.check(rule, *inputs, name=page.name, progress=False)
-    audit = gradcheck.audit(rule, *inputs, name=page.name, time=False)
+    target, inputs, settings = page.target, page.drawn(), eval(page.settings, {})
+    report = gradcheck.check(target, *inputs, name=page.name, progress=False, **settings)
+    settings.pop("quick", None)
+    audit = gradcheck.audit(target, *inputs, name=page.name, time=False, **settings)
     with jax.enable_x64(True):
-        example = worked(rule, page.example) if page.example else []
+        example = worked(target, page.example) if page.example else []
     return {"report": report.to_dict() | {"shown": str(report)}, "audit": audit.to_dict(), "example": example}
 
 

@@ -20,6 +20,8 @@ from sphinx.util.docutils import SphinxDirective
 from funcnet.gradcheck.costs.suspicions import shown_bytes, shown_flops
 
 LOG = logging.getLogger(__name__)
+FOLDERS = ("derivations", "networks")
+CHECKS = Path("_build/checks")
 COSTS = {
     "matrix products": (lambda costs: sum(costs["product_flops"].values()), shown_flops),
     "other arithmetic": (lambda costs: costs["operations"], shown_flops),
@@ -31,10 +33,11 @@ COSTS = {
 
 def check_all(app: Sphinx) -> None:
     """Before any page is read: every rule is checked, and those that are not green end the build."""
-    folder = Path(app.srcdir) / "derivations"
-    pages = [page for path in sorted(folder.glob("*.md")) if (page := checked.read(path))]
+    docs = Path(app.srcdir)
+    places = (str(path.relative_to(docs).with_suffix("")) for folder in FOLDERS for path in (docs / folder).glob("*.md"))
+    pages = [page for place in sorted(places) if (page := checked.read(docs, place))]
     try:
-        answers = checked.answers(pages, Path(app.srcdir) / "_build" / "checks", LOG.info)
+        answers = checked.answers(pages, docs / CHECKS, LOG.info)
     except RuntimeError as error:
         raise ExtensionError(str(error)) from None
     bad = [answer["report"]["shown"] for answer in answers.values() if answer["report"]["verdict"] != "correct"]
@@ -51,19 +54,23 @@ class OfRule(SphinxDirective):
         return self.env.docname.rpartition("/")[2]
 
     @property
+    def page(self) -> checked.Page:
+        page = checked.read(Path(self.env.srcdir), self.env.docname)
+        if page is None:
+            raise self.error(f"{self.env.docname} has no rule-verdict")
+        return page
+
+    @property
     def answer(self) -> dict[str, Any]:
-        self.env.note_dependency(str(Path(self.env.srcdir) / "_build" / "checks" / f"{self.rule_name}.json"))
-        return self.env.app.rule_answers[self.rule_name]
+        self.env.note_dependency(str(checked.kept(Path(self.env.srcdir) / CHECKS, self.env.docname)))
+        return self.env.app.rule_answers[self.env.docname]
 
 
 class RuleMap(OfRule):
     """The arguments and the result, with their shapes."""
 
     def run(self) -> list[nodes.Node]:
-        page = checked.read(Path(self.env.doc2path(self.env.docname)))
-        if page is None:
-            raise self.error(f"{self.rule_name} has no rule-verdict")
-        rows = [[nodes.literal(text=name), text] for name, text in sources.types_of(page.rule)]
+        rows = [[nodes.literal(text=name), text] for name, text in sources.types_of(self.page.target)]
         return [table(["array", "shape"], rows, ["rule-map"])]
 
 
