@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import yaml
 
 from funcnet import gradcheck, layers, models, ops
 from funcnet.types import Layer, Rule
@@ -46,19 +47,18 @@ class Page(NamedTuple):
         return eval(self.made, vars(ops) | {"layers": layers, "models": models})
 
     def drawn(self) -> tuple[Any, ...]:
-        return eval(self.inputs, {"rng": np.random.default_rng(0)})
+        return eval(self.inputs, {"rng": np.random.default_rng(0), "jax": jax, "models": models})
 
 
 def read(docs: Path, place: str) -> Page | None:
     """The page of a rule or a network; None for any other page.
 
-    Its front matter may say, in Python, ``rule``, and the ``inputs`` and ``settings`` of the check.
+    Its front matter may say ``rule``, and the ``inputs`` and ``settings`` of the check: strings of Python.
     """
     text = (docs / f"{place}.md").read_text("utf-8")
     if "```{rule-verdict}" not in text:
         return None
-    head = text.split("---")[1] if text.startswith("---") else ""
-    front = dict(re.findall(r"^(rule|inputs|settings): (.*)$", head, re.MULTILINE))
+    front = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
     name = place.rpartition("/")[2]
     made = front.get("rule") or (name if isinstance(getattr(ops, name), Rule) else f"{name}()")
     example = re.search(r"^```\{rule-example\}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
@@ -73,7 +73,11 @@ def kept(folder: Path, place: str) -> Path:
 def digest(page: Page) -> str:
     """Of all that an answer depends on."""
     sources = [ROOT / "funcnet" / "types.py", Path(__file__)]
-    sources += [path for folder in ("ops", "layers", "models", "gradcheck") for path in (ROOT / "funcnet" / folder).rglob("*.py")]
+    sources += [
+        path
+        for folder in ("ops", "layers", "models", "gradcheck")
+        for path in (ROOT / "funcnet" / folder).rglob("*.py")
+    ]
     texts = [path.read_bytes() for path in sorted(sources)]
     return hashlib.sha256(b"\0".join([repr(page).encode(), jax.__version__.encode(), *texts])).hexdigest()
 

@@ -53,6 +53,7 @@ def read(lines: list[str]) -> tuple[dict[str, Node], list[Edge]]:
     edges: list[Edge] = []
     for line in lines:
         head, _, labels = line.partition(":")
+        labels = labels.replace("\\n", "\n")  # two lines in a box
         first, second = [label.strip() for label in f"{labels}||".split("|")[:2]]
         if edge := re.fullmatch(r"\s*(\S+) -> (\S+)(?: by (\S+))?\s*", head):
             start, end, bend = edge.groups()
@@ -80,8 +81,8 @@ def draw(lines: list[str], path: Path) -> None:
         _box(axes, box)
     axes.set(xlim=(left, right), ylim=(bottom, top))
     axes.axis("off")
-    for suffix in (".svg", ".pdf"):
-        figure.savefig(path.with_suffix(suffix), metadata={"Date": None} if suffix == ".svg" else {"CreationDate": None})
+    for suffix, undated in ((".svg", {"Date": None}), (".pdf", {"CreationDate": None})):
+        figure.savefig(path.with_suffix(suffix), metadata=undated, bbox_inches="tight", pad_inches=0.05)
     plt.close(figure)
 
 

@@ -34,7 +34,9 @@ COSTS = {
 def check_all(app: Sphinx) -> None:
     """Before any page is read: every rule is checked, and those that are not green end the build."""
     docs = Path(app.srcdir)
-    places = (str(path.relative_to(docs).with_suffix("")) for folder in FOLDERS for path in (docs / folder).glob("*.md"))
+    places = (
+        str(path.relative_to(docs).with_suffix("")) for folder in FOLDERS for path in (docs / folder).glob("*.md")
+    )
     pages = [page for place in sorted(places) if (page := checked.read(docs, place))]
     try:
         answers = checked.answers(pages, docs / CHECKS, LOG.info)
