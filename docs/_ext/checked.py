@@ -1,18 +1,9 @@
-"""What a page of the manual claims, tried: the rule by the checker and by the audit, and the page's example.
-
-It takes seconds a rule, so answers are kept in ``_build/checks`` until the calculus, the checker, JAX or the page's own
-example change.
-"""
+"""What a page of the manual claims, tried: the rule by the checker and by the audit, and the page's example."""
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
-import multiprocessing
-import os
 import re
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
+import funcnet
 from funcnet import gradcheck, layers, models, ops
 from funcnet.types import Layer, Rule
 
-ROOT = Path(__file__).parent.parent.parent
+PACKAGE = Path(funcnet.__file__).parent
+SOURCES = [PACKAGE / name for name in ("types.py", "ops", "layers", "models", "gradcheck")] + [Path(__file__)]
 DIFFERENCE = 1e-5  # the step of central differences in float64: an error of some 1e-10
 CLOSE = 1e-6  # of the largest entry
 
@@ -65,55 +58,8 @@ def read(docs: Path, place: str) -> Page | None:
     return Page(place, made, front.get("inputs", "()"), front.get("settings", "{}"), example[1] if example else "")
 
 
-def kept(folder: Path, place: str) -> Path:
-    """Where the answer for a page is kept."""
-    return folder / f"{place.replace('/', '-')}.json"
-
-
-def digest(page: Page) -> str:
-    """Of all that an answer depends on."""
-    sources = [ROOT / "funcnet" / "types.py", Path(__file__)]
-    sources += [
-        path
-        for folder in ("ops", "layers", "models", "gradcheck")
-        for path in (ROOT / "funcnet" / folder).rglob("*.py")
-    ]
-    texts = [path.read_bytes() for path in sorted(sources)]
-    return hashlib.sha256(b"\0".join([repr(page).encode(), jax.__version__.encode(), *texts])).hexdigest()
-
-
-def answers(pages: list[Page], folder: Path, say: Any) -> dict[str, dict[str, Any]]:
-    """What was found for each page, by its place: from the folder, or found now, in a process for each core."""
-    folder.mkdir(parents=True, exist_ok=True)
-    found, missing = {}, []
-    for page in pages:
-        path = kept(folder, page.place)
-        answer = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        if answer.get("digest") == digest(page):
-            found[page.place] = answer
-        else:
-            missing.append(page)
-    if missing:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(len(missing), os.cpu_count() or 1), mp_context=context) as pool:
-            begun = {pool.submit(tried, page): page for page in missing}
-            for done in as_completed(begun):
-                page, answer = begun[done], done.result() | {"digest": digest(begun[done])}
-                found[page.place] = answer
-                kept(folder, page.place).write_text(json.dumps(answer), "utf-8")
-                say(f"{page.place}: {answer['report']['verdict']} ({len(found)} of {len(pages)})")
-    return found
-
-
 def tried(page: Page) -> dict[str, Any]:
-    """The report, the audit and the example, as JSON can hold them. Raises RuntimeError with the name of the page."""
-    try:
-        return _tried(page)
-    except Exception as error:
-        raise RuntimeError(f"{page.place}.md: {type(error).__name__}: {error}") from error
-
-
-def _tried(page: Page) -> dict[str, Any]:
+    """The report, the audit and the example, as JSON can hold them."""
     target, inputs, settings = page.target, page.drawn(), eval(page.settings, {})
     report = gradcheck.check(target, *inputs, name=page.name, progress=False, **settings)
     settings.pop("quick", None)

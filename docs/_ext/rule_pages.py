@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import checked
+import kept
 import sources
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -34,14 +35,10 @@ COSTS = {
 def check_all(app: Sphinx) -> None:
     """Before any page is read: every rule is checked, and those that are not green end the build."""
     docs = Path(app.srcdir)
-    places = (
-        str(path.relative_to(docs).with_suffix("")) for folder in FOLDERS for path in (docs / folder).glob("*.md")
-    )
-    pages = [page for place in sorted(places) if (page := checked.read(docs, place))]
-    try:
-        answers = checked.answers(pages, docs / CHECKS, LOG.info)
-    except RuntimeError as error:
-        raise ExtensionError(str(error)) from None
+    paths = (path for folder in FOLDERS for path in (docs / folder).glob("*.md"))
+    places = (str(path.relative_to(docs).with_suffix("")) for path in paths)
+    pages = {place: page for place in sorted(places) if (page := checked.read(docs, place))}
+    answers = kept.answers(pages, checked.tried, checked.SOURCES, docs / CHECKS, LOG.info)
     bad = [answer["report"]["shown"] for answer in answers.values() if answer["report"]["verdict"] != "correct"]
     if bad:
         raise ExtensionError("\n".join(["rules that are not found correct:", *bad]))
@@ -64,7 +61,7 @@ class OfRule(SphinxDirective):
 
     @property
     def answer(self) -> dict[str, Any]:
-        self.env.note_dependency(str(checked.kept(Path(self.env.srcdir) / CHECKS, self.env.docname)))
+        self.env.note_dependency(str(kept.place(Path(self.env.srcdir) / CHECKS, self.env.docname)))
         return self.env.app.rule_answers[self.env.docname]
 
 
