@@ -11,7 +11,7 @@ import funcnet  # noqa: E402  (found by the line above)
 project, author = "funcnet", "the authors of funcnet"
 release = version = getattr(funcnet, "__version__", "0.2.0")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "links", "mathematics"]
+extensions = ["myst_parser", "docstrings", "links", "mathematics"]
 extensions += ["mistake_pages", "networks", "rule_pages"]
 exclude_patterns = ["_build", "_ext", "_vendor"]
 myst_enable_extensions = ["dollarmath"]
