@@ -31,9 +31,8 @@ latex_engine = "xelatex"
 latex_documents = [("index", "funcnet.tex", "funcnet: networks, and their gradients derived by hand", author, "manual")]
 latex_elements = {
     "papersize": "a4paper",
-    "fontpkg": r"""\setmainfont{TeX Gyre Pagella}
-\setsansfont{DejaVu Sans}[Scale=0.86]
-\setmonofont{DejaVu Sans Mono}[Scale=0.8]""",
-    "preamble": r"\usepackage{newunicodechar}",
+    "fontpkg": r"""\setmainfont{DejaVu Serif}[Scale=0.9]
+\setsansfont{DejaVu Sans}[Scale=0.9]
+\setmonofont{DejaVu Sans Mono}[Scale=0.82]""",
     "figure_align": "H",
 }

@@ -120,7 +120,9 @@ def named(name: str, tree: Any) -> list[tuple[str, Any]]:
 
 
 def shown(value: Any) -> str:
-    return np.array2string(np.round(np.asarray(value, np.float64), 4) + 0.0, suppress_small=True)
+    """An array of more than two axes without those of size 1."""
+    numbers = np.round(np.asarray(value, np.float64), 4) + 0.0
+    return np.array2string(np.squeeze(numbers) if numbers.ndim > 2 else numbers, suppress_small=True)
 
 
 def differences(rule: Rule, args: list[Any], dy: Any) -> list[Any]:

@@ -88,7 +88,7 @@ def shape(annotation: Any, scope: dict[str, Any]) -> str:
     if hasattr(annotation, "dim_str"):
         kinds = {"Int": " integers", "Bool": " booleans", "Key": " a random key"}
         kind = next((text for start, text in kinds.items() if annotation.__name__.startswith(start)), "")
-        inside = ", ".join(annotation.dim_str.split())
+        inside = ", ".join(axis.partition("=")[0] for axis in annotation.dim_str.split())
         return kind.strip() if kind == kinds["Key"] else f"({inside}){kind}" if inside else f"a number{kind}"
     if hasattr(annotation, "__metadata__"):
         return f"{shape(annotation.__origin__, scope)} below {annotation.__metadata__[0].axis}"
