@@ -33,6 +33,6 @@ latex_elements = {
     "papersize": "a4paper",
     "fontpkg": r"""\setmainfont{DejaVu Serif}[Scale=0.9]
 \setsansfont{DejaVu Sans}[Scale=0.9]
-\setmonofont{DejaVu Sans Mono}[Scale=0.82]""",
+\setmonofont{DejaVu Sans Mono}[Scale=0.72,ItalicFont=DejaVu Sans Mono]""",
     "figure_align": "H",
 }

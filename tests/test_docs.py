@@ -1,6 +1,7 @@
 """The pages in docs/: their Python runs from top to bottom, and prints the text that stands directly below it.
 
-And every link of every page leads somewhere.
+Every link of every page leads somewhere, and every rule has a page of derivation with all its parts. What the site's
+build checks, tests/docs tries.
 """
 
 import re
@@ -10,8 +11,10 @@ from pathlib import Path
 import jax
 import pytest
 
+from funcnet import ops
+
 ROOT = Path(__file__).parent.parent
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)
 ELSEWHERE = ("found",)  # needs the extra `world`: tests/world runs it
 
 
@@ -42,3 +45,15 @@ def test_links_lead_somewhere(page):
     prose = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     for link in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
         assert (page.parent / link).exists(), link
+
+
+def test_every_rule_has_its_derivation():
+    pages = {page.stem: page.read_text("utf-8") for page in PAGES if page.parent.name == "derivations"}
+    assert set(ops.__all__) - set(pages) == set()
+    for name in ops.__all__:
+        for part in ("map", "code", "example", "verdict"):
+            assert f"```{{rule-{part}}}\n" in pages[name], f"{name} has no {part}"
+        titles = re.findall(r"^## (.*)$", pages[name], re.MULTILINE)
+        assert {"The derivation", "Saved and recomputed", "Where it goes wrong"} <= set(titles), name
+        derivation = pages[name].partition("## The derivation")[2].partition("\n## ")[0]
+        assert derivation.count("$$") >= 2 or "mathrm d" in derivation, f"{name} derives nothing"

@@ -48,7 +48,7 @@ class Edge(NamedTuple):
 
 
 def read(lines: list[str]) -> tuple[dict[str, Node], list[Edge]]:
-    """Raises ValueError for a line that is neither a node nor an edge."""
+    """Raises ValueError for a line that is neither a node nor an edge, and for an edge without its nodes."""
     boxes: dict[str, Node] = {}
     edges: list[Edge] = []
     for line in lines:
@@ -63,6 +63,9 @@ def read(lines: list[str]) -> tuple[dict[str, Node], list[Edge]]:
             boxes[head.strip()] = Node(float(place[1]), float(place[2]), text, params)
         else:
             raise ValueError(f"neither a node nor an edge: {line}")
+    for name in (name for edge in edges for name in (edge.start, edge.end)):
+        if name not in boxes:
+            raise ValueError(f"an edge leads to {name}, which is no node")
     return boxes, edges
 
 
@@ -150,8 +153,8 @@ class Network(SphinxDirective):
         if not (folder / f"{name}.pdf").exists():
             try:
                 draw(lines, folder / name)
-            except (ValueError, KeyError) as error:
-                raise self.error(f"{type(error).__name__}: {error}") from None
+            except ValueError as error:
+                raise self.error(str(error)) from None
         caption = self.arguments[0] if self.arguments else ""
         figure = nodes.figure("", classes=["network"])
         figure += nodes.image(uri=f"/_build/networks/{name}.*", alt=caption)
