@@ -23,7 +23,7 @@ html_title = "funcnet"
 html_static_path = ["_static", "_vendor"]
 html_css_files = ["katex/katex.min.css", "funcnet.css"]
 html_copy_source = False
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style, pygments_dark_style = "friendly", "monokai"
 
