@@ -34,5 +34,6 @@ latex_elements = {
     "fontpkg": r"""\setmainfont{DejaVu Serif}[Scale=0.9]
 \setsansfont{DejaVu Sans}[Scale=0.9]
 \setmonofont{DejaVu Sans Mono}[Scale=0.72,ItalicFont=DejaVu Sans Mono]""",
+    "preamble": r"\usepackage{newunicodechar}\newunicodechar{ℓ}{\ensuremath{\ell}}",  # not in that font
     "figure_align": "H",
 }
