@@ -22,7 +22,7 @@ FLOORS = {
     "gradcheck": "tolerances watch engine mistakes report trial judge diagnose sighted check costs command",
     "gradcheck/engine": "leaves width jaxprs inspection compiling rewriting boxed",
     "gradcheck/trial": "subject conventions instances homework targets domains settings specs draws variants",
-    "gradcheck/judge": "form reference probe ladder narrow laws assumptions kinks doubts arithmetic rows",
+    "gradcheck/judge": "form reference probe ladder laws assumptions kinks narrow doubts arithmetic rows",
     "gradcheck/diagnose": "evidence numbers graph slips patterns paths fits attribution diagnose",
     "gradcheck/diagnose/slips": "slip slopes operands order softmax exchanged",
     "gradcheck/costs": "passes count twice machine suspicions table audit",

@@ -24,7 +24,7 @@ from .judge.laws import law_findings
 from .judge.probe import Probe, adequacy, compiled_probe, probe, worst_elements, worst_errors
 from .judge.rows import too_large, wrong_at_many_rows
 from .report import DerivationError, Finding, Report, shown_alone
-from .sighted import by_differences, in_its_dtypes, is_a_limit, of_a_limit, sided_with
+from .sighted import at_activations, by_differences, in_its_dtypes, is_a_limit, of_a_limit, sided_with
 from .trial.draws import Draw, Inputs, draw_cotangent, inputs_for, survives
 from .trial.settings import Settings, settings
 from .trial.subject import DIFFERENCES, InputError, Subject, held, hold
@@ -321,7 +321,9 @@ def _beyond_the_derivation(
         return report.but("inconclusive", compiler)
     if imprecise:
         return report.but("imprecise", imprecise)
-    return report.but("inconclusive", notes=reasons) if reasons else report
+    if reasons:
+        return report.but("inconclusive", notes=reasons)
+    return at_activations(as_given, first, report, exact=subject.primal) if given.narrow else report
 
 
 def _stages(dtypes: Sequence[Any]) -> list[str]:

@@ -4,21 +4,25 @@ import contextlib
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from . import tolerances
 from .diagnose.attribution import paths_in_rounding
 from .diagnose.numbers import by_numbers
 from .engine.inspection import primitives
 from .engine.leaves import all_finite
 from .engine.width import as_users_have_it, in_float64
-from .judge import reference
+from .judge import narrow, reference
 from .judge.assumptions import negligible_guards
+from .judge.form import Malformed
 from .judge.ladder import Sight, probe_by_differences
 from .judge.laws import law_findings
-from .judge.narrow import narrow_probe
 from .judge.probe import Probe, worst_elements, worst_errors
 from .report import Finding, Report
 from .trial.draws import Draw, Inputs
 from .trial.subject import DIFFERENCES, UNDECORATED, Subject
+
+SLIGHT = "low-precision-accumulation"
 
 
 def is_a_limit(subject: Subject, args: tuple[Any, ...]) -> bool:
@@ -66,17 +70,71 @@ def in_its_dtypes(subject: Subject, draw: Draw, report: Report) -> Report:
     """The verdict on a function that runs in the dtypes of its arguments alone. Raises Malformed."""
     if subject.reference != DIFFERENCES:
         try:
-            seen = narrow_probe(subject, draw)
+            seen = narrow.narrow_probe(subject, draw)
             with as_users_have_it(draw.args):
-                return _told(subject, seen, subject.reference, report)
+                told = _told(subject, seen, subject.reference, report)
+            return at_activations(subject, draw, told, seen.probe) if told else told
         except reference.NoReference as error:
             report = report.but(notes=[str(error)])
     with as_users_have_it(draw.args):
         return _told(subject, probe_by_differences(subject, draw, narrow=True), DIFFERENCES, report)
 
 
+def at_activations(
+    subject: Subject, draw: Draw, report: Report, ordinary: Probe | None = None, exact: Any = None
+) -> Report:
+    """The verdict where one leaf is like activations, for what is right at the first inputs. Raises Malformed.
+
+    ``ordinary``: the probe of a function that cannot be widened: an error that leaves nothing of a gradient is its
+    mistake. ``exact``: the reference in float64 of one that can, and is right there: the arithmetic is at fault.
+    """
+    if ordinary is None:
+        try:
+            first = narrow.narrow_probe(subject, draw, exact=exact)
+        except reference.NoReference:
+            return report
+        ordinary = first.probe
+        if not ordinary.agrees or first.value_off:
+            return report
+    tried: dict[str, list[str]] = {}
+    faults = []
+    for kind, name, seen in narrow.at_activations(subject, draw, ordinary, exact):
+        tried.setdefault(kind, []).append(name)
+        if not seen.probe.agrees or seen.value_off:
+            faults.append((_faults(seen, f"with {kind} in {name}", bool(exact)), seen.probe))
+    shown = [f"with {kind} in {' or '.join(names)}" for kind, names in tried.items()]
+    report = dataclasses.replace(report, probes=(*report.probes, *shown))
+    if not faults:
+        return report
+    slight = [bool(exact) or all(finding.mistake == SLIGHT for finding in found) for found, _ in faults]
+    found, p = faults[slight.index(min(slight))]  # a mistake, if there is one
+    report = dataclasses.replace(report, elements=worst_elements(p, p.wrong[0]) if p.wrong else ())
+    return report.but("imprecise" if all(slight) else "wrong", found)
+
+
+def _faults(seen: Sight, where: str, derived: bool) -> list[Finding]:
+    """What is off at inputs of a kind: the value, and each wrong leaf."""
+    p, found = seen.probe, []
+    if seen.value_off:
+        text = f"{where} off by {seen.value_off:.1e} of the largest entry"
+        finite = Finding("", "y", SLIGHT if seen.value_off <= tolerances.LOST else "primal-mismatch", text)
+        infinite = Finding("", "y", "not-finite", f"{where} it holds NaN or infinity")
+        found.append(finite if seen.value_off < np.inf else infinite)
+    for i, named in zip(p.wrong, by_numbers(p), strict=True):
+        off = max(narrow.off(got[i], ref[i]) for got, ref in zip(p.gots, p.refs, strict=True))
+        text = f"{where} off by {off:.1e} of the largest entry; rounding explains {seen.blurred[i]:.0e}"
+        if off <= tolerances.LOST or derived:
+            found.append(Finding(*p.leaves[i], SLIGHT if off < np.inf else "not-finite", text))
+        else:
+            found.append(dataclasses.replace(named, explanation=f"{where}: {named.explanation}"))
+    return found
+
+
 def _told(subject: Subject, seen: Sight, rung: str, report: Report) -> Report:
     """The verdict from one probe, which sees errors down to a size of its own. Raises Malformed."""
+    if seen.value_off:
+        text = f"is off by {seen.value_off:.1e} of the largest entry"
+        raise Malformed([Finding("", "y", "primal-mismatch", text)])
     p, blurred = seen.probe, max(seen.blurred)
     report = dataclasses.replace(
         report, worst=worst_errors([p]), probes=report.probes[:1], reference=rung, sight=blurred

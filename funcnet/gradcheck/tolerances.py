@@ -31,6 +31,7 @@ SURE, DISAGREE = 1e-8, 1e-6  # differences that are sure to the first, and off b
 UNSURE, DIFFERENCES, BLURRED = 10, 1e-8, 1e-2
 # In the dtypes of a kernel the reference is autodiff, and surer: bfloat16 is judged, to about 1e-1, and float8 is not.
 BLURRED_NARROW = 0.25
+LOST = 0.25  # of the largest entry: a kernel that is off by more, at activations alone, is not imprecise but wrong
 ELEMENTS_MOVED, DIRECTIONS = 200, 8  # of a leaf, one by one; and directions that move all of it
 SIGHT = 8  # rounding units of |dy|·|y|/|x|: differences see nothing below
 ROUNDED = 4  # rounding units of float32: an error up to this may come from constants that are float32

@@ -57,13 +57,18 @@ def casts_down(f: Callable[..., Any], *args: Any) -> bool:
 
     Equations inside library functions are ignored.
     """
+    return any(dtype != jnp.float64 for dtype in own_dtypes(f, *args))
+
+
+def own_dtypes(f: Callable[..., Any], *args: Any) -> set[Any]:
+    """The floating dtypes of what ``f`` computes outside library functions; none if it cannot be traced."""
     packed = pack(args)
     try:
         jaxpr = jax.make_jaxpr(lambda *arrays: f(*unpack(packed.form, arrays)))(*packed.arrays).jaxpr
     except (Exception, SystemExit):  # the eager run reports the error
-        return False
+        return set()
     types = [v.aval for eqn in equations(jaxpr, but=is_library) for v in eqn.outvars]
-    return any(is_float(aval) and aval.dtype != jnp.float64 for aval in types)
+    return {aval.dtype for aval in types if is_float(aval)}
 
 
 def float_dtypes(f: Callable[..., Any], arrays: Sequence[Any]) -> set[Any]:

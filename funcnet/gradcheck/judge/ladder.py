@@ -64,10 +64,14 @@ def _why_not_by_jax(subject: Subject, args: tuple[Any, ...]) -> str:
 
 
 class Sight(NamedTuple):
-    """A probe by differences. ``blurred``: by leaf, the share of its largest entry that they cannot see."""
+    """A probe beside a reference. ``blurred``: by leaf, the share of its largest entry that the reference cannot see.
+
+    ``value_off``: by how much of its largest entry the value is off, if that is more than it may be.
+    """
 
     probe: Probe
     blurred: list[float]
+    value_off: float = 0.0
 
 
 def probe_by_differences(subject: Subject, draw: Draw, narrow: bool = False) -> Sight:

@@ -4,9 +4,10 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ..engine.leaves import close, is_float, peak
+from ..engine.leaves import close, floats_of, is_float, peak
 from ..report import Finding
 from ..tolerances import HUGE, LINEAR, PARITY
 from ..trial.subject import Subject
@@ -29,11 +30,12 @@ def law_findings(subject: Subject, p: Probe, room: float = LINEAR) -> list[Findi
         return [Finding("", "bwd", "nondeterministic")]
     dy, other = p.dys[:2]
     answers = zip(p.gots[0], p.gots[1], run(_plus(dy, dy, -1)), run(_plus(dy, dy)), run(_plus(dy, other)), strict=True)
-    far = run(_plus(dy, dy, HUGE - 1))  # clipping that does not bite at ordinary cotangents
+    huge = min(HUGE, *(float(jnp.finfo(leaf.dtype).max) ** 0.5 for leaf in floats_of(dy)))  # float16 ends at 65,504
+    far = run(_plus(dy, dy, huge - 1))  # clipping that does not bite at ordinary cotangents
     broken = {
         leaf: found
         for i, (leaf, got, at_far) in enumerate(zip(p.leaves, answers, far, strict=True))
-        if i not in p.vanished and (found := _broken(*got, at_far, p.unit, room))
+        if i not in p.vanished and (found := _broken(*got, (huge, at_far), p.unit, room))
     }
     return [Finding(*leaf, mistake, evidence=(seen,)) for leaf, (mistake, seen) in broken.items()]
 
@@ -49,11 +51,12 @@ def _broken(
     zero: np.ndarray,
     double: np.ndarray,
     both: np.ndarray,
-    far: np.ndarray,
+    far: tuple[float, np.ndarray],
     unit: float,
     room: float,
 ) -> tuple[str, str] | None:
-    """The mistake and what shows it, from the answers to dy₁, dy₂, 0, 2·dy₁, dy₁ + dy₂ and 10⁶·dy₁."""
+    """The mistake and what shows it, from the answers to dy₁, dy₂, 0, 2·dy₁, dy₁ + dy₂, and huge·dy₁."""
+    huge, at_far = far
     scale = peak([first, second, zero])
     tolerance = max(room, PARITY * unit)
     same = functools.partial(close, tolerance=tolerance, scale=scale)
@@ -61,8 +64,9 @@ def _broken(
         "bwd(0) is not 0": same(zero, 0 * first),
         "bwd(2 dy) is not 2 bwd(dy)": same(double, 2 * first),
         "bwd(dy₁ + dy₂) is not bwd(dy₁) + bwd(dy₂)": same(both, first + second),
-        # it may overflow to NaN
-        "bwd(1e6 dy) is not 1e6 bwd(dy)": not peak(far - HUGE * first) > HUGE * tolerance * scale,
+        f"bwd({huge:,.0f} dy) is not {huge:,.0f} bwd(dy)": (
+            not np.isfinite(at_far).all() or peak(at_far - huge * first) <= huge * tolerance * scale
+        ),
     }
     broken = [law for law, holds in laws.items() if not holds]
     if "bwd(0) is not 0" in broken and same(double, first):
