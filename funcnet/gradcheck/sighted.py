@@ -99,10 +99,10 @@ def at_activations(
     tried: dict[str, list[str]] = {}
     faults = []
     for kind, name, seen in narrow.at_activations(subject, draw, ordinary, exact):
-        tried.setdefault(kind, []).append(name)
+        tried.setdefault(name, []).append(kind)
         if not seen.probe.agrees or seen.value_off:
             faults.append((_faults(seen, f"with {kind} in {name}", bool(exact)), seen.probe))
-    shown = [f"with {kind} in {' or '.join(names)}" for kind, names in tried.items()]
+    shown = [f"{name} with {', '.join(kinds)}" for name, kinds in tried.items()]
     report = dataclasses.replace(report, probes=(*report.probes, *shown))
     if not faults:
         return report
