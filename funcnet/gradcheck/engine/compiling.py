@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jax.extend import core
 
 from ..tolerances import COMPILED
 from .jaxprs import LOOPS, Traced, equations, evaluate, flattened
-from .leaves import is_traced, pack, unpack
+from .leaves import Packed, is_traced, pack, unpack
 
 HASTE = {"cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}}  # by platform
 _COMPILERS = ThreadPoolExecutor(2, "gradcheck-compiler")  # XLA compiles without Python's lock
@@ -30,19 +30,25 @@ def haste() -> dict[str, Any] | None:
 
 def _kept(closed: Any, use: str, make: Callable[[], T]) -> T:
     """The result of ``make``, perhaps from an earlier call for an equal trace and the same use."""
-    text = str(closed.jaxpr)
-    try:
-        constants = tuple((np.shape(c), np.asarray(c).dtype.str, np.asarray(c).tobytes()) for c in closed.consts)
-    except TypeError:  # random keys, tracers
+    known = _identity(closed)
+    if known is None or "callback" in known[0]:  # the text does not tell which
         return make()
-    if "callback" in text:  # the text does not tell which
-        return make()
-    key = use, text, constants
+    key = use, known
     found = _KEPT.pop(key) if key in _KEPT else make()
     _KEPT[key] = found
     if len(_KEPT) > COMPILED:
         _KEPT.pop(next(iter(_KEPT)))
     return found
+
+
+def _identity(closed: Any) -> tuple[str, Hashable] | None:
+    """The text of a trace, and its constants; None if these do not tell what it computes."""
+    text = str(closed.jaxpr)
+    try:
+        constants = tuple((np.shape(c), np.asarray(c).dtype.str, np.asarray(c).tobytes()) for c in closed.consts)
+    except TypeError:  # random keys, tracers
+        return None
+    return text, constants
 
 
 # ---------------------------------------------------------------- whole
@@ -105,33 +111,63 @@ def traced_once(f: Callable[..., Any], args: list[Any]) -> Callable[..., Any]:
     return Traced(_kept(closed, "step by step", make) if keep else make(), closed, structure)
 
 
+class _Known(NamedTuple):
+    """A trace as a program, the form of its result, and what identifies it."""
+
+    program: Any
+    form: Hashable
+    identity: Hashable
+
+
 def with_loops_kept(f: Callable[..., Any]) -> Callable[..., Any]:
     """``f`` run step by step, with its loops and branches compiled once.
 
-    JAX would compile a loop at every call, as its body is a new function each time. ``f`` is traced at every call, for
-    the reason that ``compiled`` gives. It runs as it is if it has no loop, is being traced or differentiated, or cannot
-    be traced.
+    JAX would compile a loop at every call, as its body is a new function each time. ``f`` is traced at every call, as a
+    helper or a state of its own may have changed, until two calls with arguments alike gave one trace. It runs as it is
+    if it has no loop, is being traced or differentiated, or cannot be traced.
     """
     plain: list[Any] = []
+    last: dict[Hashable, _Known] = {}
+    settled: set[Hashable] = set()
 
     def run(*args: Any) -> Any:
-        packed, form = pack(args), []
+        packed = pack(args)
         if plain or any(map(is_traced, packed.arrays)):
             return f(*args)
+        alike = _likeness(packed)
+        if alike not in settled:
+            form = []
 
-        def arrays_only(*arrays: Any) -> tuple[Any, ...]:
-            result = pack(f(*unpack(packed.form, arrays)))
-            form.append(result.form)
-            return result.arrays
+            def arrays_only(*arrays: Any) -> tuple[Any, ...]:
+                result = pack(f(*unpack(packed.form, arrays)))
+                form.append(result.form)
+                return result.arrays
 
-        try:
-            closed = jax.make_jaxpr(arrays_only)(*packed.arrays)
-        except Exception:  # it looks at values, or the run in earnest reports the error
-            return f(*args)
-        if not {eqn.primitive.name for eqn in equations(closed.jaxpr)} & LOOPS.keys():
-            plain.append(f)
-            return f(*args)
-        program = _kept(closed, "step by step, as it is", lambda: flattened(closed, {}, ()))
-        return unpack(form[-1], tuple(evaluate(program, packed.arrays)))
+            try:
+                closed = jax.make_jaxpr(arrays_only)(*packed.arrays)
+            except Exception:  # it looks at values, or the run in earnest reports the error
+                return f(*args)
+            if not {eqn.primitive.name for eqn in equations(closed.jaxpr)} & LOOPS.keys():
+                plain.append(f)
+                return f(*args)
+            identity = _identity(closed)
+            if identity and alike in last and last[alike].identity == identity:
+                settled.add(alike)
+            else:
+                program = _kept(closed, "step by step, as it is", lambda: flattened(closed, {}, ()))
+                last[alike] = _Known(program, form[-1], identity)
+        known = last[alike]
+        return unpack(known.form, tuple(evaluate(known.program, packed.arrays)))
 
     return run
+
+
+def _likeness(packed: Packed) -> Hashable:
+    """Equal for arguments that are traced alike; of no other if it cannot be told."""
+    types = tuple((np.shape(a), str(a.dtype), getattr(a, "weak_type", False)) for a in packed.arrays)
+    alike = jnp.result_type(float), types, packed.form
+    try:
+        hash(alike)
+    except TypeError:
+        return object()
+    return alike
