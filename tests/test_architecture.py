@@ -16,7 +16,7 @@ FLOORS = {
     "recurrent penalties losses",
     "ops/losses": "reduction regression cross_entropy margins weighting",
     "layers": "lifting linear shapes activations dropout normalization embedding convolution pooling recurrent "
-    "attention combinators summary",
+    "attention combinators precision summary",
     "training": "calibration step epochs fit",
     "models": "mlp cnn gpt registry saved sampling",
     "gradcheck": "tolerances watch engine mistakes report trial judge diagnose sighted check costs command",
