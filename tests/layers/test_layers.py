@@ -57,6 +57,7 @@ def test_every_public_layer_has_a_case():
             (0.5,),
             (funcnet.relu(),),
             (funcnet.relu(), 3),
+            (funcnet.relu(), float),
             (funcnet.relu(), funcnet.relu()),
             (3,),
             (3, 5),
