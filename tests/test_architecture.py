@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 # Every package from the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = {
     "": "types bridge progress streams files checkpoint data initializers ops layers schedules optimizers training "
-    "models gradcheck command __main__",
+    "models gradcheck learn command __main__",
     "data": "idx arrays sets tables text",
     "ops": "linear shapes activations dropout normalization embedding rotary attention windows convolution pooling "
     "recurrent penalties losses",
@@ -20,14 +20,16 @@ FLOORS = {
     "training": "calibration step epochs fit",
     "models": "mlp cnn gpt registry saved sampling",
     "gradcheck": "tolerances watch engine mistakes report trial judge diagnose sighted check costs command",
-    "gradcheck/engine": "leaves width jaxprs inspection compiling rewriting boxed",
+    "gradcheck/engine": "leaves width jaxprs inspection compiling rewriting boxed underived",
     "gradcheck/trial": "subject conventions instances homework targets domains settings specs draws variants",
     "gradcheck/judge": "form reference probe ladder laws assumptions kinks narrow doubts arithmetic rows",
     "gradcheck/diagnose": "evidence numbers graph slips patterns paths fits attribution diagnose",
     "gradcheck/diagnose/slips": "slip slopes operands order softmax exchanged",
     "gradcheck/costs": "passes count twice machine suspicions table audit",
     "gradcheck/command": "discovery worker processes shown cli audit",
-    "command": "common predict sample info export",
+    "learn": "exercises index answers judge record hints",
+    "learn/exercises": "dense layer_norm softmax",
+    "command": "common predict sample info export learn",
 }
 
 

@@ -25,8 +25,11 @@ class CommandError(ValueError):
     """What was asked for cannot be done; the message is one line for the user."""
 
 
-def guarded(function: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
-    """``function`` as a subcommand's ``run``: bad input is one line on standard error and exit status 2."""
+def guarded(function: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], int]:
+    """``function`` as a subcommand's ``run``: bad input is one line on standard error and exit status 2.
+
+    Else the exit status is what it returns; None stands for 0.
+    """
     name = f"funcnet {function.__name__}"
 
     @functools.wraps(function)
@@ -37,7 +40,7 @@ def guarded(function: Callable[[argparse.Namespace], None]) -> Callable[[argpars
         from ..types import ShapeError
 
         try:
-            function(arguments)
+            status = function(arguments)
             sys.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
@@ -51,7 +54,7 @@ def guarded(function: Callable[[argparse.Namespace], None]) -> Callable[[argpars
         except KeyboardInterrupt:
             return 130
         else:
-            return 0
+            return status or 0
         print(f"{name}: {one_line(said)}", file=sys.stderr)
         return 2
 

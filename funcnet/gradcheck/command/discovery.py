@@ -61,7 +61,7 @@ def opened(target: str) -> Iterator[tuple[ModuleType, str | None]]:
         except TargetError:
             raise
         except BaseException as error:  # KeyboardInterrupt too: Ctrl-C does not reach a target's process
-            raise TargetError(f"{where} cannot be imported: {_blame(error, folder)}") from error
+            raise TargetError(f"{where} cannot be imported: {blamed(error, folder)}") from error
         yield module, name or None
     finally:
         sys.path[:], sys.dont_write_bytecode, previous = before
@@ -112,7 +112,7 @@ def _imported(name: str) -> ModuleType:
         raise
 
 
-def _blame(error: BaseException, folder: Path) -> str:
+def blamed(error: BaseException, folder: Path) -> str:
     """``file:line: the error``, with the last line that is the user's own."""
     text = f"{type(error).__name__}: {first_line(error)}"
     if isinstance(error, SyntaxError) and error.filename:

@@ -1,0 +1,76 @@
+"""What a learner is told: a ladder of hints, from "dx is wrong" to the whole derivation."""
+
+from pathlib import Path
+
+from ..gradcheck.mistakes import MISTAKES
+from ..gradcheck.report import Finding, Report
+from .index import Exercise
+
+Rung = list[str]
+
+
+def ladder(task: Exercise, report: Report | None, file: Path) -> list[Rung]:
+    """All hints on a wrong answer, each as lines; or those on the exercise, if there is no report.
+
+    In order: which gradient is wrong; what kind of mistake; which line of the forward, and what to do; the formula; the
+    derivation.
+    """
+    steps = task.derivation.rpartition("\n\n")[0]
+    general = [["the formula:", *_indented(task.formula)], ["the derivation:", *_indented(steps)]]
+    if report is None:
+        return general
+    if report.verdict == "correct":  # under a condition, which the exercise does not make
+        return [[f"right only if {' and '.join(report.conditions)}, and that is not given here"], *general]
+    if report.verdict == "inconclusive":
+        return [[f"the checker cannot say: {'; '.join(report.notes)}"], *general]
+    found = report.findings
+    return [_which(task, report), [_kind(f) for f in found], _where(report, file), *general]
+
+
+def _indented(text: str) -> Rung:
+    return [f"   {line}".rstrip() for line in text.splitlines()]
+
+
+def name_of(finding: Finding) -> str:
+    """The gradient that a finding is about."""
+    return f"d{finding.argument}{finding.leaf}" if finding.argument else "the backward"
+
+
+def _which(task: Exercise, report: Report) -> Rung:
+    """Which gradients are wrong, with an element, and which are right."""
+    wrong = {name_of(finding): finding for finding in report.findings}
+    lines = []
+    for name, finding in wrong.items():
+        said = finding.explanation.partition(": ")[0] if finding.explanation.startswith("has shape") else "is wrong"
+        element = next((e for e in report.elements if e.name.split("[")[0] == name), None)
+        shown = f": {element.name} is {element.got:.4g}, and should be {element.expected:.4g}" if element else ""
+        lines.append(f"{name} {said}{shown}")
+    right = (
+        [name for name in task.gradients if name not in wrong] if report.worst and "the backward" not in wrong else []
+    )
+    verb = "are" if len(right) > 1 else "is"
+    return [*lines, *[f"{' and '.join(right)} {verb} right"] * bool(right)]
+
+
+def _kind(finding: Finding) -> str:
+    said = finding.explanation.replace("this line's", "one line's").replace("this line", "one line of the forward")
+    return f"{name_of(finding)} {said} ({finding.mistake})"
+
+
+def _where(report: Report, file: Path) -> Rung:
+    """The lines of the forward, as they stand in the learner's file, and what to do."""
+    lines = []
+    for finding in report.findings:
+        if finding.source is not None:
+            shown = f"{file.name}{_line(file, finding)}: {finding.source}"
+            lines.append(f"{name_of(finding)}: look at {shown}")
+    named = len(report.mistakes) > 1
+    return [*lines, *(f"{f'{m}: ' if named else ''}{MISTAKES[m].remedy}" for m in report.mistakes)]
+
+
+def _line(file: Path, finding: Finding) -> str:
+    """``:12``, if the line of the exercise's forward stands in the learner's file; the nearest, if it does twice."""
+    lines = [line.strip() for line in file.read_text("utf-8", "replace").splitlines()]
+    places = [number for number, line in enumerate(lines, 1) if line == finding.source]
+    nearest = min(places, key=lambda number: abs(number - (finding.line or 0)), default=None)
+    return "" if nearest is None else f":{nearest}"

@@ -1,0 +1,91 @@
+"""What the checker says of a learner's answer. It runs in a process of its own."""
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from .. import gradcheck
+from ..gradcheck.command.discovery import Found
+from ..gradcheck.command.worker import Asked, Checked
+from ..gradcheck.report import Report
+from .answers import Fault, Pair, arguments, as_homework, blaming, place, run_backward, run_forward
+from .index import RANGES, Exercise, exercise
+
+CHANGED = "another value than the exercise's forward; put it back, or begin with a fresh file by --again"
+
+
+class Answer(NamedTuple):
+    """What there is to say of a learner's file.
+
+    ``unwritten``: its backward is still to be written. ``refused``: the line that says why it cannot be judged.
+    Else there is a ``report`` of the checker's.
+    """
+
+    report: Report | None = None
+    unwritten: bool = False
+    refused: str = ""
+    said: tuple[str, ...] = ()
+    """What there is to say of a right answer."""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the derivation is proven, on no condition."""
+        return self.report is not None and self.report.verdict == "correct" and not self.report.conditions
+
+
+def judge(item: Found, asked: Asked, given: Any = None) -> Checked:
+    """Judges the pair of a learner's file, as the exercise of its name, for the checker's ``command/worker.py``."""
+    start = time.perf_counter()
+    answer = answer_of(exercise(item.name), item.target, asked.timeout)
+    return Checked(item.name, "judged", answer, time.perf_counter() - start)
+
+
+def answer_of(task: Exercise, pair: Pair, timeout: float | None = None) -> Answer:
+    """Judges a pair (forward, backward) beside the exercise's own forward."""
+    judged = (task.forward, as_homework(task, pair))
+    wanted = tuple(i for i, name in enumerate(arguments(task)) if f"d{name}" in task.gradients)
+    ranges = RANGES.get(task.name)
+    try:
+        with jax.enable_x64(True):
+            args, dy = gradcheck.draws(judged, dtype=np.float64, ranges=ranges)[0]
+            _try_once(task, pair, args, dy)
+    except NotImplementedError:
+        return Answer(unwritten=True)
+    except Fault as fault:
+        return Answer(refused=str(fault))
+    report = gradcheck.check(
+        judged, ranges=ranges, argnums=wanted, name=task.name, quick=True, dtypes=(), timeout=timeout, progress=False
+    )
+    return Answer(report, said=_proven(task, args, report) if report else ())
+
+
+def _proven(task: Exercise, args: Any, report: Report) -> tuple[str, ...]:
+    """On what a right answer was tried."""
+    pairs = zip(arguments(task), args, strict=True)
+    shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in pairs)
+    worst = max(report.worst.values(), default=0.0)
+    return (
+        f"{', '.join(task.gradients)} agree with autodiff of the forward in float64, on {shapes}:",
+        f"the largest error is {worst:.1g} of what rounding allows",
+    )
+
+
+def _try_once(task: Exercise, pair: Pair, args: Any, dy: Any) -> None:
+    """Runs the learner's pair, so that what it raises is said in its own words. Raises Fault."""
+    args, dy = jax.tree.map(lambda leaf: np.array(leaf), (args, dy))
+    forward, backward = pair
+    with blaming(forward), np.errstate(all="ignore"):
+        y, cache = run_forward(forward, args)
+        expected, _ = run_forward(task.forward, args)
+        if not _same(y, expected):
+            raise Fault(f"{place(forward)} gives {CHANGED}")
+        run_backward(task, backward, args, cache, dy)
+
+
+def _same(got: Any, expected: Any) -> bool:
+    """Whether two results agree, up to rounding in float32."""
+    got, expected = jax.tree.leaves(got), jax.tree.leaves(expected)
+    shapes = [np.shape(a) for a in got] == [np.shape(b) for b in expected]
+    return shapes and all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(got, expected, strict=True))
