@@ -27,8 +27,16 @@ FLOORS = {
     "gradcheck/diagnose/slips": "slip slopes operands order softmax exchanged",
     "gradcheck/costs": "passes count twice machine suspicions table audit",
     "gradcheck/command": "discovery worker processes shown cli audit",
-    "learn": "exercises index answers judge record hints",
-    "learn/exercises": "dense layer_norm softmax",
+    "learn": "exercises index answers networks judge record hints",
+    "learn/exercises": "neuron mean_squared_error one_example dense "
+    "sigmoid tanh relu leaky_relu softplus silu gelu softmax log_softmax "
+    "binary_cross_entropy cross_entropy huber l2_penalty "
+    "two_layers residual dropout embedding swiglu "
+    "rms_norm layer_norm batch_norm "
+    "average_pool max_pool conv1d conv2d "
+    "rnn_step rnn gru_step lstm_step lstm "
+    "attention causal_attention multi_head rotary transformer_block "
+    "perceptron convnet recurrent",
     "command": "common predict sample info export learn",
 }
 

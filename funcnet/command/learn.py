@@ -1,6 +1,7 @@
 """``funcnet learn``: exercises in deriving backwards."""
 
 import argparse
+import functools
 import hashlib
 import json
 import sys
@@ -101,8 +102,10 @@ def _begin(arguments: argparse.Namespace, name: str, path: Path, entries: dict[s
         path.rename(kept)
         said.append(f"{path} is kept as {kept}")
     write_whole(path, task.template)
-    write(path.parent, entries | {name: Entry(done=name in entries and entries[name].done)})
+    write(path.parent, entries | {name: Entry()})
     said.append(f"{path} is written: {task.title}")
+    if task.needs:
+        said.append(f"It is made of your {', '.join(task.needs)}: solve these first")
     called = f"funcnet learn {name}" + (f" --out {arguments.out}" if arguments.out != "." else "")
     said.append(f"Write {name}_backward in it, then run this again: {called}")
     _say(arguments, {"exercise": name, "verdict": "written", "file": str(path)}, said)
@@ -113,8 +116,10 @@ def _judge(arguments: argparse.Namespace, name: str, path: Path, entries: dict[s
     from ..learn.index import exercise
     from ..learn.record import Entry, write
 
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    answer, task, entry = _answer(arguments, name, path), exercise(name), entries.get(name, Entry())
+    digest, task, entry = _digest(path), exercise(name), entries.get(name, Entry())
+    for need in task.needs:
+        _ask_for(need, path, entries)
+    answer = _answer(arguments, name, path)
     changed = digest != entry.seen
     if answer.is_right:
         entry = replace(entry, tries=entry.tries + changed, hints=0, seen=digest, done=True)
@@ -125,7 +130,7 @@ def _judge(arguments: argparse.Namespace, name: str, path: Path, entries: dict[s
         _say(arguments, {"exercise": name, "verdict": "right", "tries": entry.tries, "said": list(answer.said)}, said)
         return 0
     rungs = ladder(task, answer.report, path)
-    entry = replace(entry, hints=entry.hints + arguments.hint)
+    entry = replace(entry, hints=entry.hints + arguments.hint, done=False)
     if answer.unwritten:
         given = entry.hints
         said = [f"{name}: {name}_backward is still to be written, in {path}"]
@@ -145,6 +150,19 @@ def _judge(arguments: argparse.Namespace, name: str, path: Path, entries: dict[s
     return 1
 
 
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _ask_for(need: str, path: Path, entries: dict[str, Any]) -> None:
+    """Raises CommandError if the answer to an exercise that another one is made of is not there, or not right."""
+    own = path.with_name(f"{need}.py")
+    if not own.exists() or need not in entries or not entries[need].done:
+        raise CommandError(f"{path.stem} is made of your {need}, which is not solved yet: funcnet learn {need}")
+    if entries[need].seen != _digest(own):
+        raise CommandError(f"{own} has changed since it was right: funcnet learn {need}")
+
+
 def _in_order(entries: dict[str, Any]) -> list[tuple[str, Any]]:
     from ..learn.index import names
     from ..learn.record import Entry
@@ -158,7 +176,8 @@ def _answer(arguments: argparse.Namespace, name: str, path: Path) -> Any:
     from ..gradcheck.command.worker import Asked, Checked, Refused
     from ..learn.judge import judge
 
-    asked = Asked(timeout=arguments.timeout, one=judge)
+    one = functools.partial(judge, arguments.data_dir)
+    asked = Asked(timeout=arguments.timeout, one=one)
     for event in isolated(f"{path}:{name}", asked, LEAST):
         if isinstance(event, Refused):
             raise CommandError(event.reason)

@@ -13,10 +13,32 @@ from typing import Any, NamedTuple
 
 HOME = Path(__file__).parent / "exercises"
 GROUPS = {
-    "First steps": "dense layer_norm",
-    "Activations": "softmax",
+    "First steps": "neuron mean_squared_error one_example dense",
+    "Activations": "sigmoid tanh relu leaky_relu softplus silu gelu softmax log_softmax",
+    "Losses": "binary_cross_entropy cross_entropy huber l2_penalty",
+    "Layers": "two_layers residual dropout embedding swiglu",
+    "Normalization": "rms_norm layer_norm batch_norm",
+    "Pictures": "average_pool max_pool conv1d conv2d",
+    "Sequences": "rnn_step rnn gru_step lstm_step lstm",
+    "Attention": "attention causal_attention multi_head rotary transformer_block",
+    "Networks that train": "perceptron convnet recurrent",
 }
-RANGES = {"embedding": {"tokens": "V"}, "cross_entropy": {"labels": "K"}}  # what integer arguments stay below
+LABELS: dict[str, Any] = {"ranges": {"labels": "K"}}
+# How inputs are drawn, where the annotations do not tell: what integers stay below, and axes that must fit.
+DRAWN: dict[str, dict[str, Any]] = {
+    "embedding": {"ranges": {"tokens": "V"}, "sizes": {"V": 6, "N": 9}},
+    "cross_entropy": LABELS,
+    "average_pool": {"sizes": {"H": 4, "W": 6}},
+    "max_pool": {"sizes": {"H": 4, "W": 6}},
+    "rnn": {"sizes": {"T": 3}},
+    "lstm": {"sizes": {"T": 3}},
+    "multi_head": {"sizes": {"D": 6}},
+    "rotary": {"sizes": {"D": 6}},
+    "transformer_block": {"sizes": {"D": 6}},
+    "perceptron": LABELS,
+    "convnet": LABELS | {"sizes": {"N": 3, "H": 6, "W": 8, "C": 2, "F": 12}},
+    "recurrent": LABELS | {"sizes": {"T": 3}},
+}
 WRITE = "raise NotImplementedError  # your derivation, then: "
 
 

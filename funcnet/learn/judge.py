@@ -1,5 +1,6 @@
 """What the checker says of a learner's answer. It runs in a process of its own."""
 
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -9,9 +10,11 @@ import numpy as np
 from .. import gradcheck
 from ..gradcheck.command.discovery import Found
 from ..gradcheck.command.worker import Asked, Checked
+from ..gradcheck.engine.leaves import first_line
 from ..gradcheck.report import Report
 from .answers import Fault, Pair, arguments, as_homework, blaming, place, run_backward, run_forward
-from .index import RANGES, Exercise, exercise
+from .index import DRAWN, Exercise, exercise
+from .networks import NETWORKS, train
 
 CHANGED = "another value than the exercise's forward; put it back, or begin with a fresh file by --again"
 
@@ -35,40 +38,52 @@ class Answer(NamedTuple):
         return self.report is not None and self.report.verdict == "correct" and not self.report.conditions
 
 
-def judge(item: Found, asked: Asked, given: Any = None) -> Checked:
-    """Judges the pair of a learner's file, as the exercise of its name, for the checker's ``command/worker.py``."""
+def judge(data_dir: str | None, item: Found, asked: Asked, given: Any = None) -> Checked:
+    """Judges the pair of a learner's file, as the exercise of its name, for the checker's ``command/worker.py``.
+
+    If it is right and a network, that is trained; ``data_dir``: see ``networks.train``.
+    """
     start = time.perf_counter()
     answer = answer_of(exercise(item.name), item.target, asked.timeout)
+    if answer.is_right and item.name in NETWORKS:
+        answer = answer._replace(said=(*answer.said, _trained(data_dir, item)))
     return Checked(item.name, "judged", answer, time.perf_counter() - start)
+
+
+def _trained(data_dir: str | None, item: Found) -> str:
+    """What became of the network, or why it could not be trained."""
+    try:
+        return train(item.name, sys.modules[item.target.fwd.__module__], data_dir)
+    except Exception as error:
+        return f"it could not be trained: {first_line(error)}"
 
 
 def answer_of(task: Exercise, pair: Pair, timeout: float | None = None) -> Answer:
     """Judges a pair (forward, backward) beside the exercise's own forward."""
     judged = (task.forward, as_homework(task, pair))
     wanted = tuple(i for i, name in enumerate(arguments(task)) if f"d{name}" in task.gradients)
-    ranges = RANGES.get(task.name)
+    drawn = DRAWN.get(task.name, {})
     try:
         with jax.enable_x64(True):
-            args, dy = gradcheck.draws(judged, dtype=np.float64, ranges=ranges)[0]
+            args, dy = gradcheck.draws(judged, dtype=np.float64, **drawn)[0]
             _try_once(task, pair, args, dy)
     except NotImplementedError:
         return Answer(unwritten=True)
     except Fault as fault:
         return Answer(refused=str(fault))
     report = gradcheck.check(
-        judged, ranges=ranges, argnums=wanted, name=task.name, quick=True, dtypes=(), timeout=timeout, progress=False
+        judged, **drawn, argnums=wanted, name=task.name, quick=True, dtypes=(), timeout=timeout, progress=False
     )
-    return Answer(report, said=_proven(task, args, report) if report else ())
+    return Answer(report, said=(_proven(task, report),) if report else ())
 
 
-def _proven(task: Exercise, args: Any, report: Report) -> tuple[str, ...]:
-    """On what a right answer was tried."""
-    pairs = zip(arguments(task), args, strict=True)
-    shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in pairs)
+def _proven(task: Exercise, report: Report) -> str:
+    """On what a right answer was tried, and how close it was."""
+    verb = "agree" if len(task.gradients) > 1 else "agrees"
     worst = max(report.worst.values(), default=0.0)
     return (
-        f"{', '.join(task.gradients)} agree with autodiff of the forward in float64, on {shapes}:",
-        f"the largest error is {worst:.1g} of what rounding allows",
+        f"{', '.join(task.gradients)} {verb} with autodiff in float64 on {report.probes[0].partition(' normal')[0]}; "
+        f"the largest error is {worst:.1g} times what rounding may do"
     )
 
 

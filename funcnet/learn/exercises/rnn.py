@@ -1,0 +1,48 @@
+"""A recurrent network through time, made of your rnn_step.
+
+x is (T, N, D), one input for each step; h is the first state. The result holds the states after every step, (T, N, H):
+
+    h_t = step(x_t, h_t−1)
+
+Go backward from the last step to the first. The state h_t is a result, so it gets dy_t; and the next step used it, so it
+gets what came back from there. The weights are used at every step.
+"""
+
+import numpy as np
+from jaxtyping import Float
+from rnn_step import rnn_step_backward, rnn_step_forward
+
+
+def rnn_forward(
+    x: Float[np.ndarray, "T N D"],
+    h: Float[np.ndarray, "N H"],
+    wx: Float[np.ndarray, "D H"],
+    wh: Float[np.ndarray, "H H"],
+    b: Float[np.ndarray, "H"],
+):
+    states, caches = [], []
+    for t in range(len(x)):
+        h, cache = rnn_step_forward(x[t], h, wx, wh, b)
+        states.append(h)
+        caches.append(cache)
+    y = np.stack(states)
+    return y, caches
+
+
+def rnn_backward(dy, cache):
+    """h_t reaches the loss as a result, by dy_t, and through step t + 1, by the dh that this one gives back: the step's
+    dnext is the sum of both. After the last step nothing comes back. The weights get something from each step.
+
+    dnext_t = dy_t + dh_t+1,   (dx_t, dh_t, …) = step_backward(dnext_t),   dh = dh_1,   dwx = Σ_t dwx_t, …
+    """
+    steps = []
+    dh = np.zeros(dy.shape[1:])
+    for t in reversed(range(len(dy))):
+        gradients = rnn_step_backward(dy[t] + dh, cache[t])
+        dh = gradients[1]
+        steps.insert(0, gradients)
+    dx = np.stack([step[0] for step in steps])
+    dwx = sum(step[2] for step in steps)
+    dwh = sum(step[3] for step in steps)
+    db = sum(step[4] for step in steps)
+    return dx, dh, dwx, dwh, db
