@@ -1,7 +1,7 @@
 """A convolution along one axis.
 
-A window of three steps moves along x; w holds a matrix for each place in the window. x is (N, L, C), w is (3, C, M), y is
-(N, L − 2, M):
+A window of three steps moves along x; w holds a matrix for each place in the window. x is (N, L, C), w is (3, C, M),
+y is (N, L − 2, M):
 
     y_l = x_l w_0 + x_l+1 w_1 + x_l+2 w_2
 

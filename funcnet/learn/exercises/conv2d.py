@@ -1,7 +1,7 @@
 """A convolution of pictures.
 
-A window of 3 × 3 pixels moves over x; w holds a matrix for each place in the window. x is (N, H, W, C), w is (3, 3, C, M),
-b is (M,), y is (N, H − 2, W − 2, M):
+A window of 3 × 3 pixels moves over x; w holds a matrix for each place in the window. x is (N, H, W, C), w is
+(3, 3, C, M), b is (M,), y is (N, H − 2, W − 2, M):
 
     y_ij = Σ_a,b x_i+a,j+b w_ab + b
 

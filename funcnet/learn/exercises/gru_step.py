@@ -4,7 +4,8 @@ Gates decide how much of the old state is kept (Cho et al. 2014):
 
     r = σ(x w₀ + h u₀),   z = σ(x w₁ + h u₁),   m = h u₂,   n = tanh(x w₂ + r m),   h' = (1 − z) n + z h
 
-w is (3, D, H), u is (3, H, H), σ is the sigmoid function. Go backward line by line. h is used four times, x three times.
+w is (3, D, H), u is (3, H, H), σ is the sigmoid function. Go backward line by line. h is used four times, x three
+times.
 """
 
 import numpy as np

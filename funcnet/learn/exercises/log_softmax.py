@@ -20,8 +20,8 @@ def log_softmax_forward(x: Float[np.ndarray, "N D"]):
 
 
 def log_softmax_backward(dy, cache):
-    """∂(log Σ_i exp(x_i))/∂x_j = exp(x_j)/Σ_i exp(x_i) = exp(y_j). Directly x_j gives dy_j; through the sum every y_i of
-    the row loses exp(y_j): −exp(y_j) Σ_i dy_i.
+    """∂(log Σ_i exp(x_i))/∂x_j = exp(x_j)/Σ_i exp(x_i) = exp(y_j). Directly x_j gives dy_j; through the sum every y_i
+    of the row loses exp(y_j): −exp(y_j) Σ_i dy_i.
 
     dx = dy − exp(y) Σ_i dy_i,   the sum along the last axis
     """

@@ -35,11 +35,10 @@ def lstm_backward(dy, cache):
     (dx_t, dh_t−1, dc_t−1, dw_t, du_t, db_t) = step_backward(dh_t, dc_t),   dh_T = dy,   dc_T = 0
     dw = Σ_t dw_t,   du = Σ_t du_t,   db = Σ_t db_t
     """
-    dh, dc = dy, np.zeros(dy.shape)
-    inputs, dw, du, db = [], 0, 0, 0
-    for step in reversed(cache):
-        dx_t, dh, dc, dw_t, du_t, db_t = lstm_step_backward(dh, dc, step)
-        inputs.insert(0, dx_t)
+    steps, dw, du, db = len(cache), 0, 0, 0
+    inputs, dh, dc = [dy] * steps, dy, np.zeros(dy.shape)
+    for t in reversed(range(steps)):
+        inputs[t], dh, dc, dw_t, du_t, db_t = lstm_step_backward(dh, dc, cache[t])
         dw = dw + dw_t
         du = du + du_t
         db = db + db_t

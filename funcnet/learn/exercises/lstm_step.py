@@ -36,8 +36,8 @@ def lstm_step_forward(
 
 
 def lstm_step_backward(dh_next, dc_next, cache):
-    """h' = o tanh(c') gives do = dh' tanh(c'), and to c' the gradient dh' o (1 − tanh²(c')), beside dc' itself: call the
-    sum dcell. Then c' = f c + i g gives df = dcell c, dc = dcell f, di = dcell g, dg = dcell i.
+    """h' = o tanh(c') gives do = dh' tanh(c'), and to c' the gradient dh' o (1 − tanh²(c')), beside dc' itself: call
+    the sum dcell. Then c' = f c + i g gives df = dcell c, dc = dcell f, di = dcell g, dg = dcell i.
 
     Through the sigmoids, with slope s (1 − s), and through tanh, with slope 1 − g²: the gradients da_k of the four
     sums. Each is a pair of dense layers.

@@ -5,8 +5,8 @@ attends on its own; the results stand side by side again, and a last product mix
 
     q, k, v = heads(x w₀), heads(x w₁), heads(x w₂),   p = softmax(q kᵀ / √d),   y = joined(p v) wo
 
-w is (3, D, D), wo is (D, D), heads(a) is (2, T, d) with d = D/2, and joined undoes it: heads and joined only reorder, so
-what comes back through one goes through the other.
+w is (3, D, D), wo is (D, D), heads(a) is (2, T, d) with d = D/2, and joined undoes it: heads and joined only reorder,
+so what comes back through one goes through the other.
 """
 
 import numpy as np

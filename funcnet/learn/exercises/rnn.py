@@ -4,8 +4,8 @@ x is (T, N, D), one input for each step; h is the first state. The result holds 
 
     h_t = step(x_t, h_t−1)
 
-Go backward from the last step to the first. The state h_t is a result, so it gets dy_t; and the next step used it, so it
-gets what came back from there. The weights are used at every step.
+Go backward from the last step to the first. The state h_t is a result, so it gets dy_t; and the next step used it, so
+it gets what came back from there. The weights are used at every step.
 """
 
 import numpy as np
@@ -35,14 +35,12 @@ def rnn_backward(dy, cache):
 
     dnext_t = dy_t + dh_t+1,   (dx_t, dh_t, …) = step_backward(dnext_t),   dh = dh_1,   dwx = Σ_t dwx_t, …
     """
-    steps = []
-    dh = np.zeros(dy.shape[1:])
-    for t in reversed(range(len(dy))):
-        gradients = rnn_step_backward(dy[t] + dh, cache[t])
-        dh = gradients[1]
-        steps.insert(0, gradients)
-    dx = np.stack([step[0] for step in steps])
-    dwx = sum(step[2] for step in steps)
-    dwh = sum(step[3] for step in steps)
-    db = sum(step[4] for step in steps)
+    steps, dwx, dwh, db = len(dy), 0, 0, 0
+    inputs, dh = [dy] * steps, np.zeros(dy.shape[1:])
+    for t in reversed(range(steps)):
+        inputs[t], dh, dwx_t, dwh_t, db_t = rnn_step_backward(dy[t] + dh, cache[t])
+        dwx = dwx + dwx_t
+        dwh = dwh + dwh_t
+        db = db + db_t
+    dx = np.stack(inputs)
     return dx, dh, dwx, dwh, db

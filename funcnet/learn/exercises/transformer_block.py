@@ -4,8 +4,8 @@ Attention and a small network, each on a normalized input and each added to what
 
     m = x + multi_head(norm(x)),   y = m + dense(relu(dense(norm(m))))
 
-x, m and y are (T, D). The rules are yours: this backward calls theirs, from the last to the first. x and m reach y along
-two paths each.
+x, m and y are (T, D). The rules are yours: this backward calls theirs, from the last to the first. x and m reach y
+along two paths each.
 """
 
 import numpy as np
