@@ -124,7 +124,7 @@ def _judge(arguments: argparse.Namespace, name: str, path: Path, entries: dict[s
     if answer.is_right:
         entry = replace(entry, tries=entry.tries + changed, hints=0, seen=digest, done=True)
         write(path.parent, entries | {name: entry})
-        following = next((other for other, e in _in_order(entries | {name: entry}) if not e.done), None)
+        following = _following(name, entries | {name: entry})
         said = [f"{name}: right, after {_counted(entry.tries, 'try', 'tries')}", *answer.said]
         said.append(f"Next: funcnet learn {following}" if following else "That was the last one.")
         _say(arguments, {"exercise": name, "verdict": "right", "tries": entry.tries, "said": list(answer.said)}, said)
@@ -157,17 +157,23 @@ def _digest(path: Path) -> str:
 def _ask_for(need: str, path: Path, entries: dict[str, Any]) -> None:
     """Raises CommandError if the answer to an exercise that another one is made of is not there, or not right."""
     own = path.with_name(f"{need}.py")
-    if not own.exists() or need not in entries or not entries[need].done:
+    if not (own.exists() and _is_done(need, entries)):
         raise CommandError(f"{path.stem} is made of your {need}, which is not solved yet: funcnet learn {need}")
     if entries[need].seen != _digest(own):
         raise CommandError(f"{own} has changed since it was right: funcnet learn {need}")
 
 
-def _in_order(entries: dict[str, Any]) -> list[tuple[str, Any]]:
+def _following(name: str, entries: dict[str, Any]) -> str | None:
+    """The first exercise that is not done, after this one if there is one."""
     from ..learn.index import names
-    from ..learn.record import Entry
 
-    return [(name, entries.get(name, Entry())) for name in names()]
+    order = list(names())
+    place = order.index(name)
+    return next((other for other in order[place:] + order[:place] if not _is_done(other, entries)), None)
+
+
+def _is_done(name: str, entries: dict[str, Any]) -> bool:
+    return name in entries and entries[name].done
 
 
 def _answer(arguments: argparse.Namespace, name: str, path: Path) -> Any:

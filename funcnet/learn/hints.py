@@ -7,6 +7,7 @@ from ..gradcheck.report import Finding, Report
 from .index import Exercise
 
 Rung = list[str]
+SAME = "the same explains"  # as the evidence of a finding begins that stands for others too
 
 
 def ladder(task: Exercise, report: Report | None, file: Path) -> list[Rung]:
@@ -36,25 +37,31 @@ def name_of(finding: Finding) -> str:
     return f"d{finding.argument}{finding.leaf}" if finding.argument else "the backward"
 
 
+def wrong_gradients(task: Exercise, report: Report) -> list[str]:
+    """The gradients that are wrong, in the order of the exercise; of one mistake the findings name the first alone."""
+    found = {name_of(finding) for finding in report.findings}
+    found |= {f"d{name}" for name, error in report.worst.items() if not error <= 1}
+    return [name for name in (*task.gradients, "the backward") if name in found]
+
+
 def _which(task: Exercise, report: Report) -> Rung:
     """Which gradients are wrong, with an element, and which are right."""
-    wrong = {name_of(finding): finding for finding in report.findings}
-    lines = []
-    for name, finding in wrong.items():
-        said = finding.explanation.partition(": ")[0] if finding.explanation.startswith("has shape") else "is wrong"
+    shapes = {name_of(f): f.explanation.partition(": ")[0] for f in report.findings if "has shape" in f.explanation}
+    wrong, lines = wrong_gradients(task, report), []
+    for name in wrong:
         element = next((e for e in report.elements if e.name.split("[")[0] == name), None)
-        shown = f": {element.name} is {element.got:.4g}, and should be {element.expected:.4g}" if element else ""
-        lines.append(f"{name} {said}{shown}")
-    right = (
-        [name for name in task.gradients if name not in wrong] if report.worst and "the backward" not in wrong else []
-    )
+        shown = f": {element.name} is {element.got + 0:.4g}, and should be {element.expected:.4g}" if element else ""
+        lines.append(f"{name} {shapes.get(name, 'is wrong')}{shown}")
+    right = [name for name in task.gradients if name not in wrong] if report.worst else []
     verb = "are" if len(right) > 1 else "is"
     return [*lines, *[f"{' and '.join(right)} {verb} right"] * bool(right)]
 
 
 def _kind(finding: Finding) -> str:
+    """The kind of mistake, without its line; what the checker adds in evidence may say that others are explained."""
     said = finding.explanation.replace("this line's", "one line's").replace("this line", "one line of the forward")
-    return f"{name_of(finding)} {said} ({finding.mistake})"
+    more = "".join(f"; {text}" for text in finding.evidence if text.startswith(SAME))
+    return f"{name_of(finding)} {said} ({finding.mistake}){more}"
 
 
 def _where(report: Report, file: Path) -> Rung:

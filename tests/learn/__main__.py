@@ -26,7 +26,7 @@ def main(names: list[str]) -> int:
             told = is_told(row, answer)
             right += told
             if not told:
-                got = said(answer) or answer.refused or answer.report and (answer.report.verdict, answer.report.conditions)
+                got = said(answer) or answer.refused or (answer.report.verdict, answer.report.conditions)
                 print(f"{row.exercise}: {row.old!r} -> {row.new!r}\n    asked {row.told}\n    said  {got}", flush=True)
     print(f"hints right: {right} of {len(rows)} ({right / len(rows):.1%}); {max(seconds):.1f} s at most")
     return int(right < LEAST * len(rows))

@@ -1,8 +1,9 @@
 """Typical wrong answers to each exercise, and what a learner must be told of them.
 
-A row is an edit of the solution of the code of its backward (what stands there once, what stands there instead) and, for each gradient that is
+A row is an edit of the solution's backward (what stands there once, and what instead) and, for each gradient that is
 wrong, the mistakes that may be named; after @ the parts of lines that may be pointed at, if one must be. Alternatives
-are parted by |, gradients by a semicolon. A gradient that is not in the row must be right.
+are parted by |, gradients by a semicolon. A gradient that is not in the row must be right. "if x is positive": the
+answer is right under that condition alone.
 """
 
 import importlib.util
@@ -10,9 +11,9 @@ import sys
 from typing import NamedTuple
 
 from funcnet.learn.answers import Pair
+from funcnet.learn.hints import SAME, name_of, wrong_gradients
 from funcnet.learn.index import HOME, exercise
 from funcnet.learn.judge import Answer, answer_of
-from funcnet.learn.hints import name_of
 from tests.learn import wrong_first, wrong_layers, wrong_sequences
 
 
@@ -61,15 +62,30 @@ def answered(row: Wrong, folder) -> Answer:
 
 
 def said(answer: Answer) -> dict[str, tuple[str, str]]:
-    """For each wrong gradient the mistake that is named, and the line."""
-    findings = () if answer.report is None else answer.report.findings
-    return {name_of(finding): (finding.mistake, finding.source or "") for finding in findings}
+    """For each gradient with a finding the mistake that is named, and the line; a condition under the name if."""
+    if answer.report is None:
+        return {}
+    found = {name_of(f): (f.mistake, f.source or "") for f in answer.report.findings}
+    return found | dict.fromkeys(["if"] * bool(answer.report.conditions), (" and ".join(answer.report.conditions), ""))
 
 
 def is_told(row: Wrong, answer: Answer) -> bool:
     """Whether the learner is told what the row asks for."""
     found = said(answer)
-    return found.keys() == row.told.keys() and all(
-        found[name][0] in mistakes and (not lines or any(part in found[name][1] for part in lines))
-        for name, (mistakes, lines) in row.told.items()
+    if answer.report is None or not found or not found.keys() <= row.told.keys():
+        return False
+    named = all(
+        mistake in row.told[name][0] and (not row.told[name][1] or any(part in line for part in row.told[name][1]))
+        for name, (mistake, line) in found.items()
     )
+    wrong = set(wrong_gradients(exercise(row.exercise), answer.report))
+    return (
+        named
+        and wrong == row.told.keys() - {"if"}
+        and all(name in found or _is_explained(name, answer) for name in wrong)
+    )
+
+
+def _is_explained(name: str, answer: Answer) -> bool:
+    texts = [text for finding in answer.report.findings for text in finding.evidence if text.startswith(SAME)]
+    return any(name in text.removeprefix(SAME).replace(",", "").split() for text in texts)

@@ -38,7 +38,7 @@ WRONG = {
         ("s + g * s * (1 - s)", "s", "dx path-lost @ s = 1 / (1 + np.exp(-g)); dwg path-lost @ s = 1 / (1 + np.exp(-g))"),
         ("du = dh * g * s", "du = dh * s", "dx missing-factor @ h = g * s * u; dwu missing-factor @ h = g * s * u"),
         ("dg = dh * u", "dg = dh", "dx missing-factor @ h = g * s * u; dwg missing-factor @ h = g * s * u"),
-        ("dwo = h.T @ dy", "dwo = u.T @ dy", "dwo wrong-operand @ y = h @ wo"),
+        ("dwo = h.T @ dy", "dwo = u.T @ dy", "dwo wrong-operand|missing-factor @ y = h @ wo"),
         ("dwu = x.T @ du", "dwu = x.T @ dg", "dwu swapped-cotangents|wrong-operand"),
     ],
     "rms_norm": [

@@ -1,0 +1,53 @@
+"""The exercises: every solution passes, and every typical wrong answer gets the right hints."""
+
+import pytest
+
+from funcnet.learn.index import GROUPS, WRITE, exercise, names
+from funcnet.learn.judge import answer_of
+from tests.learn.wrong import ROWS, TABLES, answered, is_told, pair_of, said
+
+FIRST = {members.split()[0] for members in GROUPS.values()}  # of each group, for the quick suite
+LEAST = 0.95
+
+
+def speed(name, *more):
+    return pytest.param(name, *more, id=name, marks=() if name in FIRST else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [speed(name) for name in names()])
+def test_a_solution_is_right(name, tmp_path):
+    task = exercise(name)
+    answer = answer_of(task, pair_of(name, task.text, tmp_path))
+    assert answer.is_right, answer
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_file_for_a_learner_lacks_the_backward_and_no_more(name):
+    task = exercise(name)
+    start, _, _ = task.text.partition(f"def {name}_backward")
+    assert task.template.startswith(start)
+    assert task.formula
+    assert task.formula not in task.template
+    assert task.title.endswith(".")
+    assert all(gradient in task.template for gradient in task.gradients)
+    compile(task.template, name, "exec")
+    assert task.template.count(WRITE) == 1
+
+
+def test_every_exercise_has_typical_wrong_answers():
+    assert TABLES.keys() == names().keys()
+    assert all(len(rows) >= 4 for rows in TABLES.values())
+    assert len(names()) >= 40
+
+
+@pytest.mark.parametrize("name", sorted(FIRST))
+def test_the_first_wrong_answer_of_a_group_gets_its_hint(name, tmp_path):
+    row = next(row for row in ROWS if row.exercise == name)
+    answer = answered(row, tmp_path)
+    assert is_told(row, answer), said(answer)
+
+
+@pytest.mark.slow
+def test_nearly_all_wrong_answers_get_the_right_hints(tmp_path):
+    found = {(row.exercise, row.old, row.new): is_told(row, answered(row, tmp_path)) for row in ROWS}
+    assert sum(found.values()) >= LEAST * len(found), [row for row, told in found.items() if not told]
