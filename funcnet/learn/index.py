@@ -28,8 +28,8 @@ LABELS: dict[str, Any] = {"ranges": {"labels": "K"}}
 DRAWN: dict[str, dict[str, Any]] = {
     "embedding": {"ranges": {"tokens": "V"}, "sizes": {"V": 6, "N": 9}},
     "cross_entropy": LABELS,
-    "average_pool": {"sizes": {"H": 4, "W": 6}},
-    "max_pool": {"sizes": {"H": 4, "W": 6}},
+    "average_pool": {"sizes": {"N": 5, "H": 6, "W": 14, "C": 11}},
+    "max_pool": {"sizes": {"N": 5, "H": 6, "W": 14, "C": 11}},
     "rnn": {"sizes": {"T": 3}},
     "lstm": {"sizes": {"T": 3}},
     "multi_head": {"sizes": {"D": 6}},

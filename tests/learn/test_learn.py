@@ -1,6 +1,7 @@
 """``funcnet learn``: the command, from the list to the derivation."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,16 @@ def test_a_network_of_ones_own_rules_is_trained(name, least, learn, monkeypatch)
         assert status == 0, err
     assert "trained on scikit-learn's digits by your gradients alone" in out
     assert float(out.split("it knows ")[1].split("%")[0]) > 100 * least
+
+
+def test_the_page_shows_what_is_printed(learn):
+    page = (Path(__file__).parents[2] / "docs" / "learn.md").read_text("utf-8")
+    assert f"lists {len(names())} exercises" in page
+    blocks = re.findall(r"^```(python|console)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for language, block in blocks:
+        if language == "python":
+            start, _, _ = exercise("softmax").template.partition("def softmax_backward")
+            Path("softmax.py").write_text(start + block, "utf-8")
+        else:
+            words, printed = zip(*re.findall(r"^\$ funcnet learn ?(.*)\n((?:[^$].*\n)*)", block, re.MULTILINE), strict=True)
+            assert [learn(*line.split())[1] for line in words] == list(printed)

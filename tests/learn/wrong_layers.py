@@ -86,7 +86,7 @@ WRONG = {
     ],
     "conv1d": [
         ("] += dy @ w[k].T", "] = dy @ w[k].T", "dx overwritten|path-lost @ y = sum("),
-        ("dy @ w[k].T", "dy @ w[2 - k].T", "dx kernel-not-flipped @ y = sum("),
+        ("dy @ w[k].T", "dy @ w[2 - k].T", "dx kernel-not-flipped"),
         ("dw[k] = np", "dw[2 - k] = np", "dw reversed-axis|permuted|kernel-not-flipped"),
         ("axes=((0, 1), (0, 1)))", "axes=((0, 1), (0, 1))) / len(x)", "dw extra-mean-divisor @ y = sum("),
         ("dw[k] = np.tensordot(x[:, k : k + length]", "dw[k] = np.tensordot(x[:, :length]", "dw wrong-operand|unexplained|permuted"),
@@ -94,7 +94,7 @@ WRONG = {
     ],
     "conv2d": [
         ("] += dy @ w[i, j].T", "] = dy @ w[i, j].T", "dx overwritten|path-lost @ y = sum("),
-        ("dy @ w[i, j].T", "dy @ w[2 - i, 2 - j].T", "dx kernel-not-flipped @ y = sum("),
+        ("dy @ w[i, j].T", "dy @ w[2 - i, 2 - j].T", "dx kernel-not-flipped"),
         ("dy.sum(axis=(0, 1, 2))", "dy.mean(axis=(0, 1, 2))", "db wrong-scale|extra-mean-divisor @ y = sum("),
         ("dy.sum(axis=(0, 1, 2))", "dy.sum(axis=0)", "db missing-broadcast-sum|wrong-shape|wrong-reduction-axis"),
         ("dw[i, j] = np", "dw[j, i] = np", "dw transposed|permuted|wrong-operand-transposed"),
