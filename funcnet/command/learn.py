@@ -16,7 +16,7 @@ DESCRIPTION = """\
 Exercises in deriving backwards by hand. Without a name, lists them. With the name of one, writes its file, with the
 forward given and the backward missing; once that is written, judges it: a wrong answer gets a hint, and one more at
 each try or with --hint. Exit status: 0 right, or a file was written; 1 not right yet; 2 bad input."""
-LEAST = 4.0  # GiB of memory for an answer
+MEMORY = 4.0  # GiB, for an answer
 
 
 def add_learn(subparsers: Any) -> None:
@@ -184,7 +184,7 @@ def _answer(arguments: argparse.Namespace, name: str, path: Path) -> Any:
 
     one = functools.partial(judge, arguments.data_dir)
     asked = Asked(timeout=arguments.timeout, one=one)
-    for event in isolated(f"{path}:{name}", asked, LEAST):
+    for event in isolated(f"{path}:{name}", asked, MEMORY):
         if isinstance(event, Refused):
             raise CommandError(event.reason)
         if isinstance(event, Checked):
