@@ -39,6 +39,8 @@ DRAWN: dict[str, dict[str, Any]] = {
     "convnet": LABELS | {"sizes": {"N": 3, "H": 6, "W": 8, "C": 2, "F": 12}},
     "recurrent": LABELS | {"sizes": {"T": 3}},
 }
+# Sizes at which a wrong answer is explained, if it is not at those: of two steps there is one that passes something on.
+SMALLER = {name: {"T": 2} for name in ("rnn", "lstm", "recurrent")}
 WRITE = "raise NotImplementedError  # your derivation, then: "
 
 

@@ -17,7 +17,7 @@ LEAST = 0.95
 
 def main(names: list[str]) -> int:
     rows = [row for row in ROWS if not names or row.exercise in names]
-    right, seconds = 0, []
+    right, vague, seconds = 0, 0, []
     with tempfile.TemporaryDirectory() as folder:
         for row in rows:
             start = time.perf_counter()
@@ -25,10 +25,12 @@ def main(names: list[str]) -> int:
             seconds.append(time.perf_counter() - start)
             told = is_told(row, answer)
             right += told
+            vague += told and any(mistake == "unexplained" for mistake, _ in said(answer).values())
             if not told:
                 got = said(answer) or answer.refused or (answer.report.verdict, answer.report.conditions)
                 print(f"{row.exercise}: {row.old!r} -> {row.new!r}\n    asked {row.told}\n    said  {got}", flush=True)
     print(f"hints right: {right} of {len(rows)} ({right / len(rows):.1%}); {max(seconds):.1f} s at most")
+    print(f"of these {vague} get no name, as is asked: unexplained")
     return int(right < LEAST * len(rows))
 
 

@@ -20,7 +20,7 @@ WRONG = {
     "gru_step": [
         ("dnext * z + dar", "dar", "dh path-lost @ new = (1 - z) * n + z * h"),
         (" * (1 - n**2)", "", "; ".join(f"{d} missing-factor @ n = np.tanh(" for d in ("dx", "dh", "dw", "du"))),
-        ("(h - n)", "(n - h)", "; ".join(f"{d} sign-flipped @ z = sigmoid(|new = " for d in ("dx", "dh", "dw", "du"))),
+        ("(h - n)", "(n - h)", "; ".join(f"{d} sign-flipped @ z = 1 /|new = " for d in ("dx", "dh", "dw", "du"))),
         ("dm = dan * r", "dm = dan", "dh missing-factor @ n = np.tanh(; du missing-factor @ n = np.tanh("),
         (" + dan @ w[2].T", "", "dx path-lost @ n = np.tanh("),
         ("h.T @ dm]", "h.T @ dan]", "du missing-factor @ n = np.tanh("),

@@ -12,18 +12,14 @@ import numpy as np
 from jaxtyping import Float
 
 
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
-
-
 def gru_step_forward(
     x: Float[np.ndarray, "N D"],
     h: Float[np.ndarray, "N H"],
     w: Float[np.ndarray, "3 D H"],
     u: Float[np.ndarray, "3 H H"],
 ):
-    r = sigmoid(x @ w[0] + h @ u[0])
-    z = sigmoid(x @ w[1] + h @ u[1])
+    r = 1 / (1 + np.exp(-(x @ w[0] + h @ u[0])))
+    z = 1 / (1 + np.exp(-(x @ w[1] + h @ u[1])))
     m = h @ u[2]
     n = np.tanh(x @ w[2] + r * m)
     new = (1 - z) * n + z * h

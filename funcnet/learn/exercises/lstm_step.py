@@ -14,10 +14,6 @@ import numpy as np
 from jaxtyping import Float
 
 
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
-
-
 def lstm_step_forward(
     x: Float[np.ndarray, "N D"],
     h: Float[np.ndarray, "N H"],
@@ -27,7 +23,7 @@ def lstm_step_forward(
     b: Float[np.ndarray, "4 H"],
 ):
     a = x @ w + h @ u + b[:, None]
-    i, f, o = sigmoid(a[:3])
+    i, f, o = 1 / (1 + np.exp(-a[:3]))
     g = np.tanh(a[3])
     cell = f * c + i * g
     t = np.tanh(cell)
