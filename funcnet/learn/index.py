@@ -36,7 +36,7 @@ DRAWN: dict[str, dict[str, Any]] = {
     "rotary": {"sizes": {"D": 6}},
     "transformer_block": {"sizes": {"D": 6}},
     "perceptron": LABELS,
-    "convnet": LABELS | {"sizes": {"N": 3, "H": 6, "W": 8, "C": 2, "F": 12}},
+    "convnet": LABELS | {"sizes": {"N": 7, "H": 8, "W": 10, "C": 2, "F": 24}},
     "recurrent": LABELS | {"sizes": {"T": 3}},
 }
 # Sizes at which a wrong answer is explained, if it is not at those: of two steps there is one that passes something on.

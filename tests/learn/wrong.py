@@ -75,14 +75,17 @@ def is_told(row: Wrong, answer: Answer) -> bool:
     if answer.report is None or not found or not found.keys() <= row.told.keys():
         return False
     named = all(
-        mistake in row.told[name][0] and (not row.told[name][1] or any(part in line for part in row.told[name][1]))
+        mistake in row.told[name][0]
+        and (mistake == "unexplained" or not row.told[name][1] or any(part in line for part in row.told[name][1]))
         for name, (mistake, line) in found.items()
     )
+    if "if" in found:
+        return named
     wrong = set(wrong_gradients(exercise(row.exercise), answer.report))
     fewer = row.exercise in SMALLER  # on two steps some that are wrong on three may be right
     return (
         named
-        and wrong == row.told.keys() - {"if"}
+        and wrong == row.told.keys()
         and all(name in found or fewer or _is_explained(name, answer) for name in wrong)
     )
 

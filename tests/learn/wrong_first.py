@@ -60,7 +60,7 @@ WRONG = {
     ],
     "leaky_relu": [
         ("np.where(x > 0, dy, a * dy)", "dy * (x > 0)", "dx wrong-mask|path-lost @ np.where(x > 0, x, a * x)"),
-        ("np.where(x > 0, dy, a * dy)", "np.where(x > 0, a * dy, dy)", "dx wrong-mask @ np.where(x > 0, x, a * x)"),
+        ("np.where(x > 0, dy, a * dy)", "np.where(x > 0, a * dy, dy)", "dx wrong-mask|wrong-scale @ np.where(x > 0, x, a * x)"),
         ("np.where(x > 0, dy, a * dy)", "np.where(dy > 0, dy, a * dy)", "dx nonlinear-in-cotangent"),
         ("np.where(x > 0, dy, a * dy)", "np.where(x > 0, dy, a)", "dx nonlinear-in-cotangent"),
         ("np.where(x > 0, dy, a * dy)", "np.where(x > 0, 1, a)", "dx ignores-cotangent"),
@@ -82,7 +82,7 @@ WRONG = {
         ("s + x * s * (1 - s)", "s + s * (1 - s)", "dx missing-factor @ y = x * s"),
     ],
     "gelu": [
-        (" * du)", ")", "dx missing-factor @ t = np.tanh(u)|u = c * (x + 0.044715 * x**3)"),
+        (" * du)", ")", "dx missing-factor|path-lost|wrong-scale @ t = np.tanh(u)|u = c * (x + 0.044715 * x**3)"),
         ("1 + 3 * 0.044715 * x**2", "1 + 0.044715 * x**2", "dx wrong-scale|missing-factor @ 0.044715 * x**3"),
         (" + 0.5 * x * (1 - t**2) * du", "", "dx path-lost @ u)|u = c|y = 0.5"),
         ("0.5 * (1 + t) + ", "", "dx path-lost @ y = 0.5 * x * (1 + t)"),

@@ -70,7 +70,7 @@ WRONG = {
     ],
     "average_pool": [
         (" / 4", "", "dx wrong-scale|missing-mean-divisor @ blocks.mean"),
-        ("/ 4", "/ 2", "dx wrong-scale @ blocks.mean|blocks = "),
+        ("/ 4", "/ 2", "dx wrong-scale|counted-twice @ blocks.mean|blocks = "),
         ("np.repeat(np.repeat(dy, 2, axis=1), 2, axis=2)", "np.tile(dy, (1, 2, 2, 1))", "dx permuted|unexplained"),
         ("    dx = dx.reshape(shape)\n", "    dx = dx * (np.arange(shape[1]) % 2 == 0)[:, None, None]\n", "dx part-left-out|missing-factor|single-example|unexplained|path-lost"),
         ("np.repeat(np.repeat(dy, 2, axis=1), 2, axis=2)", "np.repeat(np.repeat(np.ones_like(dy), 2, axis=1), 2, axis=2)", "dx ignores-cotangent"),
