@@ -77,12 +77,13 @@ WRONG = {
         ("dx = np.repeat(", "dx = -np.repeat(", "dx sign-flipped @ blocks.mean|blocks = "),
     ],
     "max_pool": [
-        ("largest * dy", "np.ones_like(largest) * dy", "dx wrong-mask @ blocks.max"),
-        ("(largest * dy[:, :, None, :, None, :])", "(largest * 1.0)", "dx ignores-cotangent"),
-        ("(largest * dy[:, :, None, :, None, :])", "(blocks * dy[:, :, None, :, None, :])", "dx unexplained|wrong-mask|missing-factor"),
-        ("(largest * dy[:, :, None, :, None, :])", "(largest * dy[:, :, None, :, None, :] / 4)", "dx wrong-scale @ blocks.max|blocks = "),
+        ("(largest * dy", "(np.ones_like(largest) * dy", "dx wrong-mask @ blocks.max"),
+        ("dy[:, :, None, :, None, :]", "1.0", "dx ignores-cotangent"),
+        ("largest * dy[:, :, None, :, None, :]", "blocks * dy[:, :, None, :, None, :]", "dx wrong-mask|missing-factor"),
+        ("dy[:, :, None, :, None, :] / count", "dy[:, :, None, :, None, :] / 4", "dx wrong-scale @ blocks.max|blocks = "),
+        (" / count", "", "dx wrong-mask"),
         ("largest = blocks == y", "largest = blocks < y", "dx wrong-mask @ blocks.max"),
-        ("(largest * dy[:, :, None, :, None, :])", "(largest * y[:, :, None, :, None, :])", "dx ignores-cotangent"),
+        ("largest * dy[:, :, None, :, None, :]", "largest * y[:, :, None, :, None, :]", "dx ignores-cotangent"),
     ],
     "conv1d": [
         ("] += dy @ w[k].T", "] = dy @ w[k].T", "dx overwritten|path-lost @ y = sum("),

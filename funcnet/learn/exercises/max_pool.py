@@ -4,7 +4,8 @@ Of each block of 2 × 2 pixels the largest is kept. x is (N, H, W, C) with even 
 
     y_nijc = max of x_n,2i+a,2j+b,c  over a, b in {0, 1}
 
-Find dx: which of the four pixels gets dy, and what do the others get? (No two are equal here.)
+Find dx: which of the four pixels gets dy, and what do the others get? Where several are
+the largest, as zeros often are after a ReLU, they share dy evenly.
 """
 
 import numpy as np
@@ -19,12 +20,13 @@ def max_pool_forward(x: Float[np.ndarray, "N H W C"]):
 
 
 def max_pool_backward(dy, cache):
-    """y moves with the largest pixel alone: that one gets dy, the others 0. With two axes of size one put where the
-    block has its two, y and dy stand beside the pixels of their block.
+    """y moves with the largest pixel alone: that one gets dy, the others 0; if n are the largest, each gets dy/n.
+    With two axes of size one put where the block has its two, y and dy stand beside the pixels of their block.
 
-    dx = dy where x is the largest of its block,   0 elsewhere
+    dx = dy/n where x is one of the n largest of its block,   0 elsewhere
     """
     blocks, y, shape = cache
     largest = blocks == y[:, :, None, :, None, :]
-    dx = (largest * dy[:, :, None, :, None, :]).reshape(shape)
+    count = largest.sum(axis=(2, 4), keepdims=True)
+    dx = (largest * dy[:, :, None, :, None, :] / count).reshape(shape)
     return dx
