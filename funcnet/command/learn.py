@@ -4,6 +4,7 @@ import argparse
 import functools
 import hashlib
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -182,7 +183,7 @@ def _answer(arguments: argparse.Namespace, name: str, path: Path) -> Any:
     from ..gradcheck.command.worker import Asked, Checked, Refused
     from ..learn.judge import judge
 
-    one = functools.partial(judge, arguments.data_dir)
+    one = functools.partial(judge, arguments.data_dir or os.environ.get("FUNCNET_DATA_DIR"))
     asked = Asked(timeout=arguments.timeout, one=one)
     for event in isolated(f"{path}:{name}", asked, MEMORY):
         if isinstance(event, Refused):

@@ -1,6 +1,5 @@
 """Trains a network of a learner's rules on handwritten digits, by their gradients alone."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -49,13 +48,12 @@ NETWORKS = {
 def train(name: str, module: ModuleType, data_dir: str | None) -> str:
     """Trains by gradient descent with momentum, and says how many of the pictures that were held out it knows.
 
-    ``module``: a learner's file, with NAME_forward, NAME_backward and NAME_scores. On MNIST if ``data_dir`` or
-    FUNCNET_DATA_DIR name its files, else on scikit-learn's digits. Raises DataError, ImportError, and what the
+    ``module``: a learner's file, with NAME_forward, NAME_backward and NAME_scores. On MNIST if ``data_dir``
+    names its files, else on scikit-learn's digits. Raises DataError, ImportError, and what the
     learner's code raises.
     """
     start, network = time.perf_counter(), NETWORKS[name]
-    on_mnist = bool(data_dir or os.environ.get("FUNCNET_DATA_DIR"))
-    data = mnist(data_dir) if on_mnist else digits()
+    data = mnist(data_dir) if data_dir else digits()
     forward, backward, scores = (getattr(module, f"{name}_{part}") for part in ("forward", "backward", "scores"))
     rng = np.random.default_rng(SEED)
     shapes = network.parameters(*data.x_train.shape[1:])
@@ -70,7 +68,7 @@ def train(name: str, module: ModuleType, data_dir: str | None) -> str:
                 speed[key] = DECAY * speed[key] - RATE * np.asarray(gradient)
                 params[key] = params[key] + speed[key]
         right = _right(data, network, scores, params)
-    where = "MNIST" if on_mnist else "scikit-learn's digits"
+    where = "MNIST" if data_dir else "scikit-learn's digits"
     return (
         f"trained on {where} by your gradients alone, {network.steps:,} steps in {time.perf_counter() - start:.0f} s: "
         f"it knows {right:.1%} of {len(data.x_test):,} pictures that it has not seen"
