@@ -8,7 +8,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 # modules and packages that are shared
-NOT_EXPERIMENTS = {"__init__", "__main__", "harness", "ngrams", "rundir", "pictures", "mistakes", "examples", "kernels"}
+NOT_EXPERIMENTS = {
+    *("__init__", "__main__", "harness", "ngrams", "rundir"),
+    *("pictures", "mistakes", "examples", "kernels", "peers"),
+}
 
 # Every experiment stands in one group, in the order to read them in.
 GROUPS = {
@@ -25,7 +28,7 @@ GROUPS = {
     "Beyond dense layers": ("mnist_cnn", "char_gpt"),
     "Your own data": ("tabular",),
     "Derivations, right and wrong": ("known_mistakes", "benchmarks.gradient_checkers"),
-    "Speed and memory beside others": ("benchmarks.train_speed", "benchmarks.memory", "benchmarks.bridge"),
+    "Speed and memory beside others": ("benchmarks.training", "benchmarks.memory", "benchmarks.bridge"),
 }
 
 
