@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from .command import export, info, learn, predict, sample
+from .command import export, grade, info, learn, predict, sample
 from .gradcheck.command import audit, cli
 from .streams import Parsing, writable_streams
 
 # Each adds a parser to the subparsers, whose default ``run`` takes the arguments and returns the exit status.
 COMMANDS = (
-    cli.add_check, audit.add_audit, learn.add_learn, predict.add_predict, sample.add_sample, info.add_info,
-    export.add_export,
+    cli.add_check, audit.add_audit, learn.add_learn, grade.add_grade, predict.add_predict, sample.add_sample,
+    info.add_info, export.add_export,
 )  # fmt: skip
 
 

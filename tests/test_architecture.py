@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 # Every package from the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = {
     "": "types bridge progress streams files checkpoint data initializers ops layers schedules optimizers training "
-    "models gradcheck learn command __main__",
+    "models gradcheck learn grade command __main__",
     "data": "idx arrays sets tables text",
     "ops": "linear shapes activations dropout normalization embedding rotary attention windows convolution pooling "
     "recurrent penalties losses",
@@ -37,7 +37,8 @@ FLOORS = {
     "rnn_step rnn gru_step lstm_step lstm "
     "attention causal_attention multi_head rotary transformer_block "
     "perceptron convnet recurrent",
-    "command": "common predict sample info export learn",
+    "grade": "wire fences child process papers stubs key marking reports",
+    "command": "common predict sample info export learn grade",
 }
 
 

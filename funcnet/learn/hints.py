@@ -1,5 +1,6 @@
 """What a learner is told: a ladder of hints, from "dx is wrong" to the whole derivation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..gradcheck.mistakes import MISTAKES
@@ -18,14 +19,23 @@ def ladder(task: Exercise, report: Report | None, file: Path) -> list[Rung]:
     """
     steps = task.derivation.rpartition("\n\n")[0]
     general = [["the formula:", *_indented(task.formula)], ["the derivation:", *_indented(steps)]]
-    if report is None:
-        return general
-    if report.verdict == "correct":  # under a condition, which the exercise does not make
-        return [[f"right only if {' and '.join(report.conditions)}, and that is not given here"], *general]
+    return general if report is None else [*told(task.gradients, report, file.name, text_of(file)), *general]
+
+
+def told(gradients: Sequence[str], report: Report, file: str, text: str) -> list[Rung]:
+    """What the checker says of a backward that is not right, in up to three rungs.
+
+    ``gradients``: the names of all, in order. ``text``: of the author's file, in which the lines are looked up.
+    """
+    if report.verdict == "correct":  # under a condition, which nobody makes
+        return [[f"right only if {' and '.join(report.conditions)}, and that is not given here"]]
     if report.verdict == "inconclusive":
-        return [[f"the checker cannot say: {'; '.join(report.notes)}"], *general]
-    found = report.findings
-    return [_which(task, report), [_kind(f) for f in found], _where(report, file), *general]
+        return [[f"the checker cannot say: {'; '.join(report.notes)}"]]
+    return [_which(gradients, report), [_kind(f) for f in report.findings], _where(report, file, text)]
+
+
+def text_of(file: Path) -> str:
+    return file.read_text("utf-8", "replace")
 
 
 def _indented(text: str) -> Rung:
@@ -37,22 +47,22 @@ def name_of(finding: Finding) -> str:
     return f"d{finding.argument}{finding.leaf}" if finding.argument else "the backward"
 
 
-def wrong_gradients(task: Exercise, report: Report) -> list[str]:
-    """The gradients that are wrong, in the order of the exercise; of one mistake the findings name the first alone."""
+def wrong_gradients(gradients: Sequence[str], report: Report) -> list[str]:
+    """Those of ``gradients`` that are wrong, in their order; of one mistake the findings name the first alone."""
     found = {name_of(finding) for finding in report.findings}
     found |= {f"d{name}" for name, error in report.worst.items() if not error <= 1}
-    return [name for name in (*task.gradients, "the backward") if name in found]
+    return [name for name in (*gradients, "the backward") if name in found]
 
 
-def _which(task: Exercise, report: Report) -> Rung:
+def _which(gradients: Sequence[str], report: Report) -> Rung:
     """Which gradients are wrong, with an element, and which are right."""
     shapes = {name_of(f): f.explanation.partition(": ")[0] for f in report.findings if "has shape" in f.explanation}
-    wrong, lines = wrong_gradients(task, report), []
+    wrong, lines = wrong_gradients(gradients, report), []
     for name in wrong:
         element = next((e for e in report.elements if e.name.split("[")[0] == name), None)
         shown = f": {element.name} is {element.got + 0:.4g}, and should be {element.expected:.4g}" if element else ""
         lines.append(f"{name} {shapes.get(name, 'is wrong')}{shown}")
-    right = [name for name in task.gradients if name not in wrong] if report.worst else []
+    right = [name for name in gradients if name not in wrong] if report.worst else []
     verb = "are" if len(right) > 1 else "is"
     return [*lines, *[f"{' and '.join(right)} {verb} right"] * bool(right)]
 
@@ -64,20 +74,20 @@ def _kind(finding: Finding) -> str:
     return f"{name_of(finding)} {said} ({finding.mistake}){more}"
 
 
-def _where(report: Report, file: Path) -> Rung:
-    """The lines of the forward, as they stand in the learner's file, and what to do."""
+def _where(report: Report, file: str, text: str) -> Rung:
+    """The lines of the forward, as they stand in the author's file, and what to do."""
     lines = []
     for finding in report.findings:
         if finding.source is not None:
-            shown = f"{file.name}{_line(file, finding)}: {finding.source}"
+            shown = f"{file}{_line(text, finding)}: {finding.source}"
             lines.append(f"{name_of(finding)}: look at {shown}")
     named = len(report.mistakes) > 1
     return [*lines, *(f"{f'{m}: ' if named else ''}{MISTAKES[m].remedy}" for m in report.mistakes)]
 
 
-def _line(file: Path, finding: Finding) -> str:
-    """``:12``, if the line of the exercise's forward stands in the learner's file; the nearest, if it does twice."""
-    lines = [line.strip() for line in file.read_text("utf-8", "replace").splitlines()]
+def _line(text: str, finding: Finding) -> str:
+    """``:12``, if the line of the forward that is judged stands in the author's file; the nearest, if it does twice."""
+    lines = [line.strip() for line in text.splitlines()]
     places = [number for number, line in enumerate(lines, 1) if line == finding.source]
     nearest = min(places, key=lambda number: abs(number - (finding.line or 0)), default=None)
     return "" if nearest is None else f":{nearest}"

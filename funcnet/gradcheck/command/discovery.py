@@ -252,10 +252,32 @@ def _pair_of(module: ModuleType, name: str) -> Found | None:
     for ahead, back in PAIRS:
         partner = getattr(module, name.replace(ahead, back), None)
         if _names_part(name, ahead) and callable(fwd) and callable(partner) and not isinstance(fwd, type):
-            called = re.sub(f"{ahead}_|_?{ahead}", "", name, count=1) or name
-            inputs = _example(module, called, name, name.partition(ahead)[0])
+            called, inputs = _called_by(module, name, ahead)
             return Found(called, Rule(fwd, partner), inputs=inputs)
     return None
+
+
+def lone_forwards(module: ModuleType) -> list[Found]:
+    """The forwards of a module that have no backward beside them; each ``target`` is the forward alone.
+
+    Raises TargetError if an example raises.
+    """
+    found = []
+    for name in _names(module):
+        value = vars(module).get(name)
+        for ahead, back in PAIRS:
+            partner = name.replace(ahead, back)
+            if isinstance(value, FunctionType) and _names_part(name, ahead) and not hasattr(module, partner):
+                called, inputs = _called_by(module, name, ahead)
+                found.append(Found(called, value, inputs=inputs))
+                break
+    return found
+
+
+def _called_by(module: ModuleType, name: str, ahead: str) -> tuple[str, tuple[Any, ...]]:
+    """What a pair is called, by the name of its forward, and the example of its inputs."""
+    called = re.sub(f"{ahead}_|_?{ahead}", "", name, count=1) or name
+    return called, _example(module, called, name, name.partition(ahead)[0])
 
 
 def _names_part(name: str, part: str) -> bool:

@@ -76,13 +76,14 @@ def _next(ours: Connection, process: Any, seconds: float, memory: float, grace: 
                 return ours.recv()
         except Exception:  # it was closed, or what was written into it is no event
             process.join(1)
-            return _ending(process.exitcode)
-        if _memory(process.pid) > memory:
+            return ending(process.exitcode)
+        if memory_of(process.pid) > memory:
             return f"it took more than {memory:.3g} GiB of memory (--memory)"
     return f"it did not end in {seconds:g} s (--timeout)"
 
 
-def _ending(status: int | None) -> str:
+def ending(status: int | None) -> str:
+    """How a process ended, in words."""
     if status is None:
         return "its process wrote what is no result"
     if status < 0:
@@ -90,7 +91,7 @@ def _ending(status: int | None) -> str:
     return f"its process ended itself, with status {status}"
 
 
-def _memory(pid: int) -> float:
+def memory_of(pid: int) -> float:
     """The GiB that a process has in memory; 0 on a system that does not say so in /proc."""
     with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30

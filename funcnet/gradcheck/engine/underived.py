@@ -6,6 +6,8 @@ from typing import Any
 
 from jax.interpreters import ad
 
+TABLES: tuple[dict[Any, Any], ...] = (ad.primitive_jvps, ad.primitive_transposes)
+
 
 class AutodiffError(RuntimeError):
     """Code that has to do without autodiff called it."""
@@ -22,12 +24,16 @@ def without_autodiff() -> Iterator[None]:
     JAX's tables of derivatives are exchanged: whoever imported ``jax.grad`` earlier still has the original, which
     looks into them.
     """
-    tables = (ad.primitive_jvps, ad.primitive_transposes)
-    before = [dict(table) for table in tables]
+    before = [dict(table) for table in TABLES]
     try:
-        for table in tables:
-            table.update(dict.fromkeys(table, _refuse))
+        refuse_autodiff()
         yield
     finally:
-        for table, own in zip(tables, before, strict=True):
+        for table, own in zip(TABLES, before, strict=True):
             table.update(own)
+
+
+def refuse_autodiff() -> None:
+    """The same for the rest of the process."""
+    for table in TABLES:
+        table.update(dict.fromkeys(table, _refuse))

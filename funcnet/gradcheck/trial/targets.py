@@ -13,7 +13,9 @@ from .subject import InputError, Subject, from_callable, from_custom_vjp, from_l
 
 
 def as_subject(target: Any, name: str | None = None, inputs: tuple[Any, ...] = ()) -> Subject:
-    """The subject of a target, for these inputs. Raises InputError if it is none."""
+    """The subject of a target, for these inputs; one that is a subject stays so. Raises InputError if it is none."""
+    if isinstance(target, Subject):
+        return target
     subject = _in_one_form(target, name, inputs)
     if subject.in_numpy:
         return subject
