@@ -81,7 +81,7 @@ def is_told(row: Wrong, answer: Answer) -> bool:
     )
     if "if" in found:
         return named
-    wrong = set(wrong_gradients(exercise(row.exercise), answer.report))
+    wrong = set(wrong_gradients(exercise(row.exercise).gradients, answer.report))
     fewer = row.exercise in SMALLER  # on two steps some that are wrong on three may be right
     return (
         named
