@@ -24,6 +24,7 @@ def main(inward: int, outward: int) -> None:
     """Reads one message after the other, and answers each, until there are no more."""
     jax.config.update("jax_enable_x64", True)
     jax.block_until_ready(jnp.ones(3) + 1)  # JAX starts its threads before there are limits
+    _write(outward, "ready")
     asked = _read(inward)
     home = Path.cwd()
     libraries = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]

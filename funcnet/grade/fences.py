@@ -5,6 +5,7 @@ can be reached. Whoever does not trust the class runs the command in a container
 """
 
 import contextlib
+import importlib
 import os
 import resource
 import sys
@@ -19,8 +20,10 @@ LIBRARIES = {
     "theano", "tinygrad", "torch",
 }  # fmt: skip  # of derivatives; and ours, which has every backward
 WAYS_OUT = {
-    "ctypes", "multiprocessing", "_posixsubprocess", "_xxsubinterpreters", "_interpreters", "interpreters",
+    "ctypes", "subprocess", "multiprocessing", "_posixsubprocess", "_xxsubinterpreters", "_interpreters",
+    "interpreters",
 }  # fmt: skip
+TAYLOR = "jax.experimental.jet"  # has derivatives of its own
 REFUSED = ("os.fork", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.kill", "subprocess.", "pty.", "socket.",
            "ctypes.", "gc.get_", "signal.pthread_kill", "resource.", "os.putenv")  # fmt: skip
 OF_PATHS = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
@@ -32,13 +35,18 @@ LARGEST_FILE = 1 << 20  # bytes, also of what is printed
 
 
 def limit(seconds: float, memory: float) -> None:
-    """Limits of the system: CPU time, ``memory`` MiB more than now, and the size of files."""
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1,) * 2)
+    """Limits of the system: CPU time and ``memory`` MiB more than now, and the size of files."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + 2 * seconds) + 1,) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, ValueError), open("/proc/self/statm") as file:  # elsewhere the grader watches
         now = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (now + int(memory * 2**20),) * 2)
+
+
+def _refused(*args: Any) -> Any:
+    raise ImportError("modules are not loaded again in homework")
 
 
 def below(path: Any, places: Sequence[str]) -> bool:
@@ -53,7 +61,9 @@ def close(home: Path, readable: Sequence[str], hidden: Sequence[str]) -> None:
     ``home`` may be written, ``readable`` folders may be read but for those that are ``hidden``.
     """
     refuse_autodiff()
+    importlib.reload = _refused  # type: ignore[assignment]
     os.environ.clear()
+    loaded = frozenset(sys.modules)  # what is taken out of it would come back with its derivatives
     for name in [name for name in sys.modules if name.partition(".")[0] in LIBRARIES | WAYS_OUT]:
         del sys.modules[name]
     own = [os.path.realpath(home)]
@@ -70,8 +80,8 @@ def close(home: Path, readable: Sequence[str], hidden: Sequence[str]) -> None:
                                           or below(path, own))  # fmt: skip
         elif event == "import":
             name = args[0].partition(".")[0]
-            if name in LIBRARIES | WAYS_OUT:
-                raise ImportError(f"{name} is not there for homework")
+            if name in LIBRARIES | WAYS_OUT or args[0] in loaded or args[0] == TAYLOR:
+                raise ImportError(f"{args[0]} is not there for homework")
             return
         elif event.startswith(OF_PATHS):
             allowed = all(below(arg, own) for arg in args if isinstance(arg, str | bytes | os.PathLike))

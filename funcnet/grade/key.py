@@ -52,6 +52,11 @@ class Task:
             drawn = gradcheck.draws(self.subject, *self.inputs, dtype=np.float64, seed=seed)
             return [Drawn(*jax.tree.map(_in_numpy, (d.args, d.dy))) for d in drawn]
 
+    def value(self, args: tuple[Any, ...]) -> Any:
+        """What the forward of the key gives."""
+        with in_float64():
+            return self.subject.fwd(*args)[0]
+
     def truth(self, args: tuple[Any, ...], dy: Any) -> dict[str, np.ndarray]:
         """The gradients: of the key's own backward, which is proven, or else by autodiff. Raises KeyFault."""
         with in_float64():

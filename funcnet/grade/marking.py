@@ -16,6 +16,7 @@ from ..gradcheck.judge.probe import errors_in_units
 from ..gradcheck.report import Finding, Report
 from ..gradcheck.trial.subject import Subject
 from ..learn.hints import Rung, name_of, told
+from ..streams import one_line
 from .key import Task
 from .papers import Paper
 from .process import Child, Ended, Nursery
@@ -142,7 +143,7 @@ class Grader:
         different = False
         for args, dy in task.draws(self.how.seed):
             y, gradients = oracle.ask(args, dy)
-            expected, _ = task.subject.fwd(*args)
+            expected = task.value(args)
             different |= not _same_values(y, expected)
             truth, got = task.truth(args, dy), task.by_name(args, gradients)
             for name in task.points:
@@ -182,7 +183,7 @@ class Oracle:
         answer = answer if isinstance(answer, dict) else {}
         for kind, status in (("autodiff", "used autodiff"), ("error", "cannot be run")):
             if isinstance(said := answer.get(kind), str):
-                raise Fault(status, said)
+                raise Fault(status, one_line(said))
         gradients = answer.get("gradients")
         if not isinstance(gradients, dict):
             raise Ended("no answer", "its process wrote what is no answer")
@@ -212,8 +213,8 @@ class Oracle:
 def _names(found: Any) -> tuple[dict[str, tuple[int, str]], list[str]]:
     """The number and, if it is left out, the reason, by name; and the files that cannot be imported. Raises Ended."""
     try:
-        rows = [(str(name).lower(), str(left_out)) for name, left_out in found["found"]]
-        errors = [str(error)[:500] for error in found["errors"]]
+        rows = [(str(name).lower(), one_line(str(left_out))) for name, left_out in found["found"]]
+        errors = [one_line(str(error)) for error in found["errors"]]
     except (TypeError, KeyError, ValueError) as error:
         raise Ended("no answer", "its process wrote what is no answer") from error
     names: dict[str, tuple[int, str]] = {}

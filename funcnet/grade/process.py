@@ -59,11 +59,8 @@ class Child:
         """Gives it the files, by name, and returns what it finds in them. Raises Ended."""
         for name, content in files.items():
             (self.home / name).write_bytes(content)
-        self.left += GRACE
-        asked = {"files": list(files), "seconds": self.seconds * self.tasks + GRACE, "memory": self.memory}
-        found = self.ask(asked)
-        self.left = min(self.left, self.seconds)
-        return found
+        self._answer(time.monotonic() + GRACE)
+        return self.ask({"files": list(files), "seconds": self.seconds * (self.tasks + 1), "memory": self.memory})
 
     def ask(self, message: Any) -> Any:
         """What it answers. Raises Ended if it does not, in time and in a form that can be read."""
@@ -71,13 +68,16 @@ class Child:
         until = start + self.left
         try:
             self._send(pack(message), until)
-            head = self._receive(HEAD.size, until)
-            first, second = sizes(head)
+            return self._answer(until)
+        finally:
+            self.left -= time.monotonic() - start
+
+    def _answer(self, until: float) -> Any:
+        try:
+            first, second = sizes(self._receive(HEAD.size, until))
             return unpack(self._receive(first, until), self._receive(second, until))
         except WireError as error:
             raise Ended("no answer", str(error)) from None
-        finally:
-            self.left -= time.monotonic() - start
 
     def _send(self, content: bytes, until: float) -> None:
         left = memoryview(content)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 LARGEST = 64 << 20  # bytes of a message
+LARGEST_HEAD = 1 << 20  # of these JSON, which takes many times its size once it is read
 HEAD = struct.Struct(">QQ")  # the sizes of the JSON and of the arrays
 KINDS = "biufc"  # of the arrays: numbers
 
@@ -48,7 +49,7 @@ def _outward(value: Any, arrays: list[np.ndarray]) -> Any:
 def sizes(head: bytes) -> tuple[int, int]:
     """The sizes of both parts of a message. Raises WireError if they are too large."""
     first, second = HEAD.unpack(head)
-    if first + second > LARGEST:
+    if first > LARGEST_HEAD or first + second > LARGEST:
         raise WireError(f"it wrote more than {LARGEST >> 20} MiB as its answer")
     return first, second
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from funcnet.__main__ import main
 from funcnet.grade.papers import papers, remarks
 from funcnet.grade.wire import HEAD, WireError, pack, sizes, unpack
-from tests.grade.submissions import KEY, ROWS, differs, write
+from tests.grade.submissions import KEY, RIGHT, ROWS, differs, edited, write
 
 BY_NAME = {row.name: row for row in ROWS}
 QUICK = ("right", "lost_path", "forges", "link")
@@ -128,3 +130,18 @@ def test_links_and_other_files_are_no_papers_and_suspects_are_shown(tmp_path):
     assert others == ["notes.txt"]
     said = remarks(found[0])
     assert [line.partition(": ")[2][:7] for line in said] == ["vjp", "complex", "gc", "grad", "eval"]
+
+
+@pytest.mark.slow
+def test_the_page_shows_what_is_printed(tmp_path, capsys, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "homework.md").read_text("utf-8").partition("## Grade a class")[2]
+    key, shown = re.search(r"```python\n(.*?)```\n\n```console\n\$ funcnet (.*?)```", page, re.DOTALL).groups()
+    monkeypatch.chdir(tmp_path)
+    Path("key.py").write_text(f"import numpy as np\n{key}")
+    Path("submissions").mkdir()
+    Path("submissions/ada.py").write_text(RIGHT)
+    lost = ("(dout - (dout * y).sum(axis=-1, keepdims=True))", "dout")
+    Path("submissions/bob.py").write_text(edited(lost, ("dout.sum(axis=0)", "dout.mean(axis=0)")))
+    command, *lines = shown.splitlines()
+    assert main(command.split()) == 0
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == lines

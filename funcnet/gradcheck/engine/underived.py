@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from jax.interpreters import ad
+from jax._src.interpreters import ad  # jax.interpreters has not all of it
 
 TABLES: tuple[dict[Any, Any], ...] = (ad.primitive_jvps, ad.primitive_transposes)
 
@@ -26,7 +26,7 @@ def without_autodiff() -> Iterator[None]:
     """
     before = [dict(table) for table in TABLES]
     try:
-        refuse_autodiff()
+        _refuse_all()
         yield
     finally:
         for table, own in zip(TABLES, before, strict=True):
@@ -34,6 +34,13 @@ def without_autodiff() -> Iterator[None]:
 
 
 def refuse_autodiff() -> None:
-    """The same for the rest of the process."""
+    """The same for the rest of the process, and the derivatives too that functions such as ``jax.nn.relu`` bring."""
+    _refuse_all()
+    for trace in (ad.JVPTrace, ad.LinearizeTrace):
+        for kind in ("primitive", "custom_jvp_call", "custom_vjp_call"):
+            setattr(trace, f"process_{kind}", _refuse)
+
+
+def _refuse_all() -> None:
     for table in TABLES:
         table.update(dict.fromkeys(table, _refuse))
