@@ -145,3 +145,52 @@ def test_the_page_shows_what_is_printed(tmp_path, capsys, monkeypatch):
     command, *lines = shown.splitlines()
     assert main(command.split()) == 0
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == lines
+
+
+IN_JAX = """\
+import jax.numpy as jnp
+import numpy as np
+
+
+def cross_entropy_forward(scores, labels):
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    logs = shifted - jnp.log(jnp.exp(shifted).sum(axis=1, keepdims=True))
+    return -logs[jnp.arange(len(labels)), labels].mean(), (jnp.exp(logs), labels)
+
+
+def cross_entropy_backward(dy, cache):
+    p, labels = cache
+    return dy * p.at[jnp.arange(len(labels)), labels].add(-1) / len(labels), None
+
+
+def cross_entropy_example():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(5, 7)), rng.integers(0, 7, 5)
+"""
+IN_NUMPY = """\
+import numpy as np
+
+
+def cross_entropy_forward(scores, labels):
+    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    return -np.log(p[np.arange(len(labels)), labels]).mean(), (p, labels)
+
+
+def cross_entropy_backward(dout, cache):
+    p, labels = cache
+    p[np.arange(len(labels)), labels] -= 1
+    return dout * p / len(labels)
+"""
+
+
+@pytest.mark.slow
+def test_a_key_in_jax_with_labels_sees_errors_of_1e_8(tmp_path, capsys):
+    folder, key = tmp_path / "submissions", tmp_path / "key.py"
+    folder.mkdir()
+    key.write_text(IN_JAX)
+    (folder / "right.py").write_text(IN_NUMPY)
+    (folder / "the_same.py").write_text(IN_JAX)
+    (folder / "off.py").write_text(IN_NUMPY.replace("dout * p", "(1 + 1e-8) * dout * p"))
+    assert main(["grade", str(folder), "--key", str(key), "--json"]) == 0
+    points = {one["student"]: one["points"] for one in json.loads(capsys.readouterr().out)["students"]}
+    assert points == {"off": 0, "right": 1, "the_same": 1}
