@@ -44,7 +44,7 @@ class Child:
         theirs_in, self.to = os.pipe()
         self.of, theirs_out = os.pipe()
         path = [os.path.abspath(place) for place in sys.path]
-        code = START.format(path=path, ends=f"{theirs_in}, {theirs_out}")
+        code = START.format(path=path, ends=f"{theirs_in}, {theirs_out}, {os.getpid()}")
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-B", "-u", "-c", code], cwd=self.home, env=_environment(self.home),
             stdin=subprocess.DEVNULL, stdout=self.printed, stderr=self.printed, pass_fds=(theirs_in, theirs_out),

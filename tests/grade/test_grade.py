@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +16,7 @@ import pytest
 from funcnet.__main__ import main
 from funcnet.grade.papers import papers, remarks
 from funcnet.grade.wire import HEAD, WireError, pack, sizes, unpack
-from tests.grade.submissions import KEY, RIGHT, ROWS, differs, edited, write
+from tests.grade.submissions import KEY, RIGHT, ROWS, Row, differs, edited, write
 
 BY_NAME = {row.name: row for row in ROWS}
 QUICK = ("right", "lost_path", "forges", "link")
@@ -194,3 +199,27 @@ def test_a_key_in_jax_with_labels_sees_errors_of_1e_8(tmp_path, capsys):
     assert main(["grade", str(folder), "--key", str(key), "--json"]) == 0
     points = {one["student"]: one["points"] for one in json.loads(capsys.readouterr().out)["students"]}
     assert points == {"off": 0, "right": 1, "the_same": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [0, 2])  # seconds after the student's file is there: before it runs, and while
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
+def test_a_grader_that_is_ended_leaves_nothing_behind(how, moment, tmp_path):
+    clinging = "import time\nwhile True:\n    try:\n        time.sleep(9)\n    except BaseException:\n        pass\n"
+    folder, key = write([Row("clings", clinging, 0)], tmp_path)
+    (tmp_path / "tmp").mkdir()
+    words = [sys.executable, "-m", "funcnet", "grade", folder, "--key", key]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": path}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as grader:
+        until = time.monotonic() + 60
+        while not list(tmp_path.glob("tmp/funcnet-grade-*/clings.py")):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        time.sleep(moment)
+        grader.send_signal(how)
+        grader.wait(10)
+    until = time.monotonic() + 10
+    while list((tmp_path / "tmp").glob("funcnet-grade-*")):
+        assert time.monotonic() < until
+        time.sleep(0.1)
