@@ -30,7 +30,7 @@ def test_products_are_in_the_one_dtype_and_everything_that_lasts_in_the_other():
     assert {leaf.dtype for leaf in jax.tree.leaves((loss, grads))} == {np.dtype(np.float32)}
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
 def test_gradients_are_those_of_float32_as_far_as_the_dtype_goes(dtype):
     params, loss, key = parameters(), ops.sparse_softmax_cross_entropy(), jax.random.key(1)
     exact = training.value_and_grad(NET, loss)(params, X, LABELS, key)

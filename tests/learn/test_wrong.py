@@ -42,7 +42,10 @@ def test_every_exercise_has_typical_wrong_answers():
     assert len(names()) >= 40
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ("neuron", "relu", "rms_norm") else pytest.mark.slow) for name in QUICK],
+)
 def test_a_wrong_answer_of_each_group_gets_its_hint(name, tmp_path):
     row = [row for row in ROWS if row.exercise == name][QUICK[name]]
     answer = answered(row, tmp_path)
