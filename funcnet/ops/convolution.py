@@ -14,13 +14,14 @@ too: y always, dx at stride 1. What autodiff makes of it is not, and takes up to
 """
 
 import functools
+import math
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from ..types import Residuals, Rule, ShapeError, at_least_float32, require_arrays
-from .windows import Padding, Pair, Span, cut, put_back, reach, spans, steps, whole
+from .windows import Padding, Pair, Span, cut, put_back, reach, spans, spread, steps, whole
 
 Images = Float[Array, "N H W C"]
 Outputs = Float[Array, "N P Q O"]
@@ -147,11 +148,22 @@ def _dx(dy: Outputs, w: Kernel, windows: tuple[Span, Span], groups: int) -> Imag
 
 
 def _dw(x: Images, dy: Outputs, windows: tuple[Span, Span], groups: int) -> Kernel:
-    """dw[r,s,i,o] = Σ_npq x[n,h,v,i] dy[n,p,q,o] = uᵀ dy: the transpose of ``_correlated`` in w."""
+    """dw[r,s,i,o] = Σ_npq x[n,h,v,i] dy[n,p,q,o] = uᵀ dy: the transpose of ``_correlated`` in w.
+
+    If columns have stride 1, a tap's column is moved in dy and not in x: for all r and s at once, it is one product of
+    x, cut into rows (r, i) for every n, p and v, and dy, spread to (s, o) there. Half as much is copied as by cutting x
+    into the rows of u for one r after the other, which is what larger strides, with zeros between, are left to.
+    """
     rows, columns = windows
-    channels = x.shape[3] // groups
-    taps = columns.window * (rows.window if channels < FEW else 1)
-    dw = jnp.stack([_product("gmk,gmo->kgo", u_r, _pixel_rows(dy, groups)) for u_r in _cut(x, windows, groups, taps)])
+    channels, outputs = x.shape[3] // groups, dy.shape[3] // groups
+    if columns.stride == 1:
+        u = jnp.concatenate(cut(_grouped(x, groups), 2, rows), axis=4)
+        v = jnp.concatenate(spread(_grouped(dy, groups), 3, columns), axis=4)
+        dw = _product("gmk,gml->gkl", *(a.reshape(groups, math.prod(a.shape[1:4]), a.shape[4]) for a in (u, v)))
+        dw = dw.reshape(groups, rows.window, channels, columns.window, outputs).transpose(1, 3, 2, 0, 4)
+    else:
+        dys, us = _pixel_rows(dy, groups), _cut(x, windows, groups, columns.window)
+        dw = jnp.stack([_product("gmk,gmo->kgo", u_r, dys) for u_r in us])
     return dw.reshape(rows.window, columns.window, channels, dy.shape[3])
 
 
@@ -188,6 +200,11 @@ def _pixel_rows(x: Array, groups: int) -> Array:
     return jnp.moveaxis(x.reshape(n * h * w, groups, c // groups), 1, 0)
 
 
+def _grouped(x: Array, groups: int) -> Array:
+    """(N, H, W, C) to (G, N, H, W, C/G)."""
+    return _pixel_rows(x, groups).reshape(groups, *x.shape[:3], x.shape[3] // groups)
+
+
 def _kernel_rows(w: Array, groups: int, taps: int) -> Array:
     """w_t: (R, S, C/G, O) to (R S / taps, G, taps C/G, O/G)."""
     r, s, i, o = w.shape
@@ -206,8 +223,8 @@ def _cut(x: Array, windows: tuple[Span, Span], groups: int, taps: int) -> list[A
     Only the columns are copied; what any window sees in its row r is then a slice of rows.
     """
     rows, columns = windows
-    n, h, w, c = x.shape
-    cuts = cut(_pixel_rows(x, groups).reshape(groups, n, h, w, c // groups), 3, columns)
+    n = len(x)
+    cuts = cut(_grouped(x, groups), 3, columns)
     each = [jnp.concatenate(cuts, axis=4)] if taps > 1 else cuts
     u = [[u_r.reshape(groups, n * rows.out * columns.out, u_r.shape[4]) for u_r in cut(part, 2, rows)] for part in each]
     if taps > columns.window:

@@ -28,20 +28,34 @@ class Population(NamedTuple):
     var: Vector
 
 
-def _standardise(x: Float[Array, "*S"], axes: tuple[int, ...], eps: float, centre: bool = True) -> tuple[Array, ...]:
-    """(x̂, rstd, μ, σ²): x̂ = (x − μ) rstd, rstd = 1/√(σ² + eps), with μ = mean x and σ² = mean (x − μ)² over ``axes``.
+def _total(x: Float[Array, "*S"], axes: tuple[int, ...]) -> Float[Array, "*R"]:
+    """Σ over ``axes``, with axes of size 1: over the last of them after the others, which XLA vectorises better."""
+    return x.sum(axes[:-1], keepdims=True).sum(axes[-1:], keepdims=True)
 
-    Two passes, so that nothing cancels. Statistics keep axes of size 1. Without ``centre`` x̂ = x rstd, and σ² is the
-    mean square.
+
+def _mean(x: Float[Array, "*S"], axes: tuple[int, ...]) -> Float[Array, "*R"]:
+    return _total(x, axes) / math.prod(x.shape[axis] for axis in axes)
+
+
+def _statistics(x: Float[Array, "*S"], axes: tuple[int, ...], eps: float) -> tuple[Array, ...]:
+    """(μ, rstd, σ²) over ``axes``, with axes of size 1: μ = mean x, σ² = mean (x − μ)², rstd = 1/√(σ² + eps).
+
+    Two passes, so that nothing cancels.
     """
+    mean = _mean(_wide(x, axes), axes)
+    var = _mean(jnp.square(x.astype(mean.dtype) - mean), axes)
+    return mean, 1 / jnp.sqrt(var + eps), var
+
+
+def _wide(x: Float[Array, "*S"], axes: tuple[int, ...]) -> Float[Array, "*S"]:
     if not all(x.shape[axis] for axis in axes):
         raise ShapeError(f"the statistics of no values are asked for: x has shape {x.shape}, averaged over axes {axes}")
-    wide = x.astype(at_least_float32(x.dtype))
-    mean = wide.mean(axes, keepdims=True)
-    centred = wide - mean if centre else wide
-    var = (centred * centred).mean(axes, keepdims=True)
-    rstd = 1 / jnp.sqrt(var + eps)
-    return (centred * rstd).astype(x.dtype), rstd, mean, var
+    return x.astype(at_least_float32(x.dtype))
+
+
+def _standardised(x: Float[Array, "*S"], mean: Float[Array, "*R"], rstd: Float[Array, "*R"]) -> Float[Array, "*S"]:
+    """x̂ = (x − μ) rstd. Both passes compute it: it costs less than to write it and read it again."""
+    return ((x.astype(rstd.dtype) - mean) * rstd).astype(x.dtype)
 
 
 def _standardise_bwd(
@@ -58,8 +72,8 @@ def _standardise_bwd(
     the second term adds nothing, since mean x̂ = 0.
     """
     wide, hat = dxhat.astype(rstd.dtype), xhat.astype(rstd.dtype)
-    direct = wide - wide.mean(axes, keepdims=True) if centre else wide
-    return (rstd * (direct - hat * (wide * hat).mean(axes, keepdims=True))).astype(dxhat.dtype)
+    direct = wide - _mean(wide, axes) if centre else wide
+    return (rstd * (direct - hat * _mean(wide * hat, axes))).astype(dxhat.dtype)
 
 
 def _along_channels(vector: Vector, x: Channels) -> Channels:
@@ -68,6 +82,10 @@ def _along_channels(vector: Vector, x: Channels) -> Channels:
 
 def _leading(x: Array) -> tuple[int, ...]:
     return tuple(range(x.ndim - 1))
+
+
+def _sum(x: Channels) -> Vector:
+    return _total(x, _leading(x)).reshape(x.shape[-1:])
 
 
 def _fits(name: str, x: Array, *vectors: Array) -> None:
@@ -81,8 +99,9 @@ def _fits(name: str, x: Array, *vectors: Array) -> None:
 
 
 class BatchNormResiduals(NamedTuple):
-    xhat: Channels
-    rstd: Float[Array, "*R"]
+    x: Channels
+    mean: Vector
+    rstd: Vector
     gamma: Vector
     population: Population  # this batch's estimate: for ``calibrate``, not for the backward
 
@@ -98,20 +117,22 @@ def batch_norm(eps: float = 1e-5) -> Rule:
         (algorithm 2). If m = 1, the variance is 0, and y = β.
         """
         _fits("batch_norm", x, gamma, beta)
-        xhat, rstd, mean, var = _standardise(x, _leading(x), eps)
+        mean, rstd, var = _statistics(x, _leading(x), eps)
         m = math.prod(x.shape[:-1])
         population = Population(mean.reshape(-1), var.reshape(-1) * (m / max(m - 1, 1)))
-        y = xhat * _along_channels(gamma, x) + _along_channels(beta, x)
-        return y, BatchNormResiduals(xhat, rstd, gamma, population)
+        y = _standardised(x, mean, rstd) * _along_channels(gamma, x) + _along_channels(beta, x)
+        return y, BatchNormResiduals(x, mean, rstd, gamma, population)
 
     def bwd(residuals: BatchNormResiduals, dy: Channels) -> tuple[Channels, Vector, Vector]:
         """dx = γ rstd (dy − mean dy − x̂ mean(dy x̂)),  dγ = Σ_B dy x̂,  dβ = Σ_B dy.
 
-        Each x of a channel moves its μ and σ², and so every y; see ``_standardise_bwd``. Saves x̂ and rstd.
+        Each x of a channel moves its μ and σ², and so every y; see ``_standardise_bwd``, to which γ is a constant. The
+        means are dβ and dγ by the number of values. Saves x, μ and rstd.
         """
-        xhat, rstd, gamma, _ = residuals
-        dx = _standardise_bwd(xhat, rstd, dy * _along_channels(gamma, dy), _leading(dy))
-        return dx, (dy * xhat).sum(_leading(dy)), dy.sum(_leading(dy))
+        x, mean, rstd, gamma, _ = residuals
+        xhat = _standardised(x, mean, rstd)
+        dx = _along_channels(gamma, dy) * _standardise_bwd(xhat, rstd, dy, _leading(dy))
+        return dx, _sum(dy * xhat), _sum(dy)
 
     return Rule(fwd, bwd)
 
@@ -155,18 +176,19 @@ def layer_norm(eps: float = 1e-5) -> Rule:
     def fwd(x: Channels, gamma: Vector, beta: Vector) -> tuple[Channels, Residuals]:
         """y = γ x̂ + β, x̂ = (x − μ) / √(σ² + eps), μ and σ² over the last axis: ``x`` (*B, C). Raises ShapeError."""
         _fits("layer_norm", x, gamma, beta)
-        xhat, rstd, _, _ = _standardise(x, (-1,), eps)
-        y = xhat * _along_channels(gamma, x) + _along_channels(beta, x)
-        return y, (xhat, rstd, gamma)
+        mean, rstd, _ = _statistics(x, (-1,), eps)
+        y = _standardised(x, mean, rstd) * _along_channels(gamma, x) + _along_channels(beta, x)
+        return y, (x, mean, rstd, gamma)
 
     def bwd(residuals: Residuals, dy: Channels) -> tuple[Channels, Vector, Vector]:
         """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ_B dy x̂,  dβ = Σ_B dy.
 
-        γ varies along the axis of the means, so it is inside them. See ``_standardise_bwd``. Saves x̂ and rstd.
+        γ varies along the axis of the means, so it is inside them. See ``_standardise_bwd``. Saves x, μ and rstd.
         """
-        xhat, rstd, gamma = residuals
+        x, mean, rstd, gamma = residuals
+        xhat = _standardised(x, mean, rstd)
         dx = _standardise_bwd(xhat, rstd, dy * _along_channels(gamma, dy), (-1,))
-        return dx, (dy * xhat).sum(_leading(dy)), dy.sum(_leading(dy))
+        return dx, _sum(dy * xhat), _sum(dy)
 
     return Rule(fwd, bwd)
 
@@ -177,17 +199,21 @@ def rms_norm(eps: float = 1e-5) -> Rule:
     def fwd(x: Channels, gamma: Vector) -> tuple[Channels, Residuals]:
         """y = γ x̂, x̂ = x / √(mean x² + eps), the mean over the last axis: ``x`` (*B, C). Raises ShapeError."""
         _fits("rms_norm", x, gamma)
-        xhat, rstd, _, _ = _standardise(x, (-1,), eps, centre=False)
-        return xhat * _along_channels(gamma, x), (xhat, rstd, gamma)
+        rstd = 1 / jnp.sqrt(_mean(jnp.square(_wide(x, (-1,))), (-1,)) + eps)
+        return _scaled(x, rstd) * _along_channels(gamma, x), (x, rstd, gamma)
 
     def bwd(residuals: Residuals, dy: Channels) -> tuple[Channels, Vector]:
-        """dx = rstd (dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ_B dy x̂. Saves x̂ and rstd.
+        """dx = rstd (dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ_B dy x̂. Saves x and rstd.
 
         Two paths lead from x to x̂ = x·rstd: the direct one, and through the mean square; see ``_standardise_bwd``.
         """
-        xhat, rstd, gamma = residuals
+        x, rstd, gamma = residuals
+        xhat = _scaled(x, rstd)
         dx = _standardise_bwd(xhat, rstd, dy * _along_channels(gamma, dy), (-1,), centre=False)
-        return dx, (dy * xhat).sum(_leading(dy))
+        return dx, _sum(dy * xhat)
+
+    def _scaled(x: Channels, rstd: Float[Array, "*R"]) -> Channels:
+        return (x.astype(rstd.dtype) * rstd).astype(x.dtype)
 
     return Rule(fwd, bwd)
 
@@ -214,20 +240,21 @@ def group_norm(groups: int = 1, eps: float = 1e-5) -> Rule:
         _fits("group_norm", x, gamma, beta)
         if x.ndim < 2 or x.shape[-1] % groups:
             raise ShapeError(f"group_norm got x {x.shape}; it expects x (N, *S, C), with C a multiple of {groups}")
-        grouped, rstd, _, _ = _standardise(*split(x), eps)
-        xhat = grouped.reshape(x.shape)
-        y = xhat * _along_channels(gamma, x) + _along_channels(beta, x)
-        return y, (xhat, rstd, gamma)
+        grouped, axes = split(x)
+        mean, rstd, _ = _statistics(grouped, axes, eps)
+        xhat = _standardised(grouped, mean, rstd).reshape(x.shape)
+        return xhat * _along_channels(gamma, x) + _along_channels(beta, x), (x, mean, rstd, gamma)
 
     def bwd(residuals: Residuals, dy: Examples) -> tuple[Examples, Vector, Vector]:
         """dx = rstd (dx̂ − mean dx̂ − x̂ mean(dx̂ x̂)), dx̂ = γ dy;  dγ = Σ dy x̂,  dβ = Σ dy, over N and *S.
 
         The means are over *S and a group, as in the forward; γ varies within a group, so it is inside them.
-        See ``_standardise_bwd``. Saves x̂ and rstd.
+        See ``_standardise_bwd``. Saves x, μ and rstd.
         """
-        xhat, rstd, gamma = residuals
+        x, mean, rstd, gamma = residuals
+        xhat = _standardised(split(x)[0], mean, rstd)
         dxhat, axes = split(dy * _along_channels(gamma, dy))
-        dx = _standardise_bwd(split(xhat)[0], rstd, dxhat, axes).reshape(dy.shape)
-        return dx, (dy * xhat).sum(_leading(dy)), dy.sum(_leading(dy))
+        dx = _standardise_bwd(xhat, rstd, dxhat, axes).reshape(dy.shape)
+        return dx, _sum(dy * xhat.reshape(dy.shape)), _sum(dy)
 
     return Rule(fwd, bwd)

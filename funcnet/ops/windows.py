@@ -119,18 +119,25 @@ def cut(x: Array, axis: int, span: Span, fill: float = 0.0) -> list[Array]:
     return [lax.slice_in_dim(padded, first, first + covered, span.stride, axis) for first in firsts]
 
 
+def spread(y: Array, axis: int, span: Span) -> list[Array]:
+    """For each tap along ``axis``, y at the places that the tap meets in x, of size ``span.size``, and 0 elsewhere.
+
+    <spread(y)[tap], x> = <y, cut(x)[tap]>. Places in the padding are dropped, by padding with a negative number.
+    """
+    return [_spread(y, tap, axis, span) for tap in range(span.window)]
+
+
 def put_back(taps: Sequence[Array], axis: int, span: Span) -> Array:
     """The transpose of ``cut``: each element returns to the place it was cut from, and there they add up.
 
-    In <taps, cut(x)> the factor of x at one place is the sum of all elements of taps that were cut from it. Elements
-    cut from the padding are dropped, by padding with a negative number.
+    In <taps, cut(x)> the factor of x at one place is the sum of all elements of taps that were cut from it.
     """
+    return functools.reduce(jnp.add, (_spread(y, tap, axis, span) for tap, y in enumerate(taps)))
 
-    def spread(tap: int) -> Array:
-        before = tap * span.dilation - span.low
-        after = span.size - before - ((span.out - 1) * span.stride + 1)
-        around = [(0, 0, 0)] * taps[tap].ndim
-        around[axis] = (before, after, span.stride - 1)
-        return lax.pad(taps[tap], jnp.zeros((), taps[tap].dtype), around)
 
-    return functools.reduce(jnp.add, map(spread, range(span.window)))
+def _spread(y: Array, tap: int, axis: int, span: Span) -> Array:
+    before = tap * span.dilation - span.low
+    after = span.size - before - ((span.out - 1) * span.stride + 1)
+    around = [(0, 0, 0)] * y.ndim
+    around[axis] = (before, after, span.stride - 1)
+    return lax.pad(y, jnp.zeros((), y.dtype), around)
