@@ -144,7 +144,7 @@ def _dx(dy: Outputs, w: Kernel, windows: tuple[Span, Span], groups: int) -> Imag
         return _convolution(dy, jnp.flip(w, (0, 1)).swapaxes(2, 3), windows, around=around)
     dy_rows = _pixel_rows(dy, groups)
     du = [_product("gmo,gko->gmk", dy_rows, w_r) for w_r in _kernel_rows(w, groups, w.shape[1])]
-    return _put_back(du, windows, len(dy))
+    return _put_back(du, windows, dy.shape[0])
 
 
 def _dw(x: Images, dy: Outputs, windows: tuple[Span, Span], groups: int) -> Kernel:
@@ -223,7 +223,7 @@ def _cut(x: Array, windows: tuple[Span, Span], groups: int, taps: int) -> list[A
     Only the columns are copied; what any window sees in its row r is then a slice of rows.
     """
     rows, columns = windows
-    n = len(x)
+    n = x.shape[0]  # of an export it may be a symbol, which len() refuses
     cuts = cut(_grouped(x, groups), 3, columns)
     each = [jnp.concatenate(cuts, axis=4)] if taps > 1 else cuts
     u = [[u_r.reshape(groups, n * rows.out * columns.out, u_r.shape[4]) for u_r in cut(part, 2, rows)] for part in each]

@@ -91,7 +91,7 @@ def global_average_pool_fwd(x: Float[Array, "N H W C"]) -> tuple[Float[Array, "N
 def global_average_pool_bwd(empty: Float[Array, "0 H W C"], dy: Float[Array, "N C"]) -> tuple[Float[Array, "N H W C"]]:
     """dx = dy / (H W) at every place, as a product with 1/(H W), since float16 ends before 256². Saves x's shape."""
     _, h, w, c = empty.shape
-    return (jnp.broadcast_to((dy * (1 / (h * w)))[:, None, None], (len(dy), h, w, c)),)
+    return (jnp.broadcast_to((dy * (1 / (h * w)))[:, None, None], (dy.shape[0], h, w, c)),)
 
 
 global_average_pool = Rule(global_average_pool_fwd, global_average_pool_bwd)
