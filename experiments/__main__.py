@@ -28,7 +28,13 @@ GROUPS = {
     "Beyond dense layers": ("mnist_cnn", "char_gpt"),
     "Your own data": ("tabular",),
     "Derivations, right and wrong": ("known_mistakes", "benchmarks.gradient_checkers"),
-    "Speed and memory beside others": ("benchmarks.training", "benchmarks.memory", "benchmarks.bridge"),
+    "Speed and memory beside others": (
+        "benchmarks.training",
+        "benchmarks.startup",
+        "benchmarks.ensemble",
+        "benchmarks.memory",
+        "benchmarks.bridge",
+    ),
 }
 
 

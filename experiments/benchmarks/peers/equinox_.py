@@ -8,14 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .work import JUDGED, RATE, Peer, Work, parametric
+from .work import Peer, Work, parametric
 
 
 def prepare(work: Work) -> Peer:
-    model, optimizer = _model(work), optax.sgd(RATE)
+    rate = optax.cosine_decay_schedule(work.rate, work.decay) if work.decay else work.rate
+    model, optimizer = _model(work), optax.sgd(rate)
     state = optimizer.init(eqx.filter(model, eqx.is_inexact_array))
     images = work.x.ndim == 4
-    x = jnp.asarray(work.x.transpose(0, 3, 1, 2) if images else work.x)
+
+    def inputs(x):
+        return jnp.asarray(x.transpose(0, 3, 1, 2) if images else x)
+
+    x = inputs(work.x)
     labels = jnp.asarray(work.labels)
 
     def loss_of(model, x, labels):
@@ -27,13 +32,15 @@ def prepare(work: Work) -> Peer:
         updates, state = optimizer.update(grads, state)
         return eqx.apply_updates(model, updates), state
 
+    judge = eqx.filter_jit(lambda model, x: jax.vmap(model)(x))
+
     def epoch(order: np.ndarray) -> None:
         nonlocal model, state
         for rows in order:
             model, state = step(model, state, x, labels, rows)
         jax.block_until_ready(eqx.filter(model, eqx.is_array))
 
-    return Peer(epoch, lambda: float(loss_of(model, x[:JUDGED], labels[:JUDGED])))
+    return Peer(epoch, lambda x: np.asarray(judge(model, inputs(x))))
 
 
 def _model(work: Work) -> eqx.Module:
@@ -53,7 +60,7 @@ def _model(work: Work) -> eqx.Module:
         return filled(eqx.nn.Conv2d(i, o, size, key=key), layer["w"].transpose(3, 2, 0, 1), layer["b"])
 
     relu = eqx.nn.Lambda(jax.nn.relu)
-    if len(work.network.shape) == 1:
+    if len(work.shape) == 1:
         sizes = (work.x.shape[1], *work.units)
         layers = [part for i, o in itertools.pairwise(sizes) for part in (linear(i, o), relu)][:-1]
     else:

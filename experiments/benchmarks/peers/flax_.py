@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from .work import JUDGED, RATE, Peer, Work, parametric
+from .work import Peer, Work, parametric
 
 
 def prepare(work: Work) -> Peer:
@@ -21,7 +21,9 @@ def prepare(work: Work) -> Peer:
             module.kernel[...] = jnp.asarray(ours["w"])
             if "b" in ours:
                 module.bias[...] = jnp.asarray(ours["b"])
-    optimizer = nnx.Optimizer(model, optax.sgd(RATE), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(
+        model, optax.sgd(optax.cosine_decay_schedule(work.rate, work.decay) if work.decay else work.rate), wrt=nnx.Param
+    )
     x, labels = jnp.asarray(work.x), jnp.asarray(work.labels)
 
     def loss_of(model, x, labels):
@@ -32,6 +34,7 @@ def prepare(work: Work) -> Peer:
         grads = nnx.grad(loss_of)(model, x[rows], labels[rows])
         optimizer.update(model, grads)
 
+    judge = nnx.jit(lambda model, x: model(x))
     fast = nnx.cached_partial(step, model, optimizer, x, labels)
 
     def epoch(order: np.ndarray) -> None:
@@ -39,7 +42,7 @@ def prepare(work: Work) -> Peer:
             fast(rows)
         jax.block_until_ready(nnx.state(model, nnx.Param))
 
-    return Peer(epoch, lambda: float(loss_of(model, x[:JUDGED], labels[:JUDGED])))
+    return Peer(epoch, lambda x: np.asarray(judge(model, x)))
 
 
 def _model(work: Work, rngs: nnx.Rngs) -> tuple[nnx.Module, list[nnx.Module]]:
@@ -74,7 +77,7 @@ def _model(work: Work, rngs: nnx.Rngs) -> tuple[nnx.Module, list[nnx.Module]]:
     def flat(x):
         return x.reshape(len(x), -1)
 
-    if len(work.network.shape) == 1:
+    if len(work.shape) == 1:
         sizes = (work.x.shape[1], *work.units)
         layers = [layer for i, o in itertools.pairwise(sizes) for layer in (linear(i, o), nnx.relu)][:-1]
     elif any("gamma" in layer for layer in parametric(work.params)):

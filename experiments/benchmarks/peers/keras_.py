@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from .work import JUDGED, RATE, Peer, Work, parametric
+from .work import Peer, Work, parametric
 
 
 def prepare(work: Work) -> Peer:
@@ -19,18 +19,19 @@ def prepare(work: Work) -> Peer:
         else:
             part.set_weights([ours["w"], *([ours["b"]] if "b" in ours else [])])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=keras.optimizers.SGD(RATE), loss=loss)
+    rate = keras.optimizers.schedules.CosineDecay(work.rate, work.decay) if work.decay else work.rate
+    model.compile(optimizer=keras.optimizers.SGD(rate), loss=loss)
 
     def epoch(order: np.ndarray) -> None:
         rows = order.ravel()
         model.fit(work.x[rows], work.labels[rows], batch_size=order.shape[1], epochs=1, shuffle=False, verbose=0)
 
-    return Peer(epoch, lambda: float(loss(work.labels[:JUDGED], model(work.x[:JUDGED], training=True))))
+    return Peer(epoch, lambda x: np.asarray(model(x, training=True)))
 
 
 def _model(work: Work) -> tuple[keras.Model, list[layers.Layer]]:
     """The model, and its layers with weights in the order of ours."""
-    inputs = x = keras.Input(work.network.shape)
+    inputs = x = keras.Input(work.shape)
     made: list[layers.Layer] = []
 
     def keep(layer):
@@ -46,7 +47,7 @@ def _model(work: Work) -> tuple[keras.Model, list[layers.Layer]]:
         f = normalised(layers.ReLU()(normalised(x, features, 3, stride)), features, 3, 1)
         return layers.ReLU()(layers.Add()([short, f]))
 
-    if len(work.network.shape) == 1:
+    if len(work.shape) == 1:
         for units in work.units[:-1]:
             x = keep(layers.Dense(units, activation="relu"))(x)
     elif any("gamma" in layer for layer in parametric(work.params)):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .work import CONTEXT, GPT, HEIGHT, JUDGED, RATE, VOCABULARY, Peer, Work, parametric
+from .work import Peer, Work, parametric
 
 
 def eager(work: Work) -> Peer:
@@ -17,15 +17,67 @@ def compiled(work: Work) -> Peer:
     return _peer(work, compiled=True)
 
 
+def in_turn(work: Work) -> Peer:
+    """The networks of an ensemble, one after another."""
+    peers = [eager(work._replace(params=params, copies=1)) for params in _each(work)]
+
+    def epoch(order: np.ndarray) -> None:
+        for peer in peers:
+            peer.epoch(order)
+
+    return Peer(epoch, lambda x: np.stack([peer.logits(x) for peer in peers]))
+
+
+def together(work: Work) -> Peer:
+    """The networks of an ensemble by ``torch.func``, as its tutorial on ensembles teaches."""
+    models = [_model(work) for _ in range(work.copies)]
+    for model, params in zip(models, _each(work), strict=True):
+        _copy(work._replace(params=params), model)
+    base = _model(work).to("meta")
+    params, buffers = torch.func.stack_module_state(models)
+    inputs, targets = torch.tensor(work.x), torch.tensor(work.labels, dtype=torch.int64)
+
+    def forward(params, buffers, x):
+        return torch.func.functional_call(base, (params, buffers), (x,))
+
+    def loss(params, buffers, x, labels):
+        return nn.functional.cross_entropy(forward(params, buffers, x), labels)
+
+    gradient = torch.func.vmap(torch.func.grad(loss), in_dims=(0, 0, None, None))
+
+    def epoch(order: np.ndarray) -> None:
+        with torch.no_grad():
+            for rows in torch.tensor(order, dtype=torch.int64):
+                for name, grad in gradient(params, buffers, inputs[rows], targets[rows]).items():
+                    params[name].sub_(grad, alpha=work.rate)
+
+    def logits_of(x: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return torch.func.vmap(forward, in_dims=(0, 0, None))(params, buffers, torch.tensor(x)).numpy()
+
+    return Peer(epoch, logits_of)
+
+
+def _each(work: Work) -> list[tuple]:
+    """The weights of each network of an ensemble."""
+    layers = list(parametric(work.params))
+    return [tuple({name: w[i] for name, w in layer.items()} for layer in layers) for i in range(work.copies)]
+
+
 def _peer(work: Work, compiled: bool) -> Peer:
     model = _model(work)
-    if work.network.copied:
+    if work.copied:
         _copy(work, model)
     forward = torch.compile(model) if compiled else model
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    optimizer = torch.optim.SGD(model.parameters(), lr=work.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, work.decay) if work.decay else None
     cross_entropy = nn.CrossEntropyLoss()
-    x = work.x.transpose(0, 3, 1, 2).copy() if work.x.ndim == 4 else work.x
-    inputs = torch.tensor(x, dtype=torch.int64 if work.tokens else torch.float32)
+
+    def tensor(x: np.ndarray) -> torch.Tensor:
+        x = x.transpose(0, 3, 1, 2).copy() if x.ndim == 4 else x
+        return torch.tensor(x, dtype=torch.int64 if work.tokens else torch.float32)
+
+    inputs = tensor(work.x)
     targets = torch.tensor(work.labels, dtype=torch.int64)
 
     def loss_of(rows):
@@ -37,21 +89,22 @@ def _peer(work: Work, compiled: bool) -> Peer:
             optimizer.zero_grad()
             loss_of(rows).backward()
             optimizer.step()
+            if schedule:
+                schedule.step()
 
-    def loss() -> float:
+    def logits_of(x: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            logits = model(inputs[:JUDGED])
-            return float(cross_entropy(logits.flatten(0, -2), targets[:JUDGED].flatten()))
+            return model(tensor(x)).numpy()
 
-    return Peer(epoch, loss)
+    return Peer(epoch, logits_of)
 
 
 def _model(work: Work) -> nn.Module:
     if work.tokens:
         return Transformer()
-    if len(work.network.shape) == 2:
-        return Recurrent()
-    if len(work.network.shape) == 1:
+    if len(work.shape) == 2:
+        return Recurrent(work.shape[1])
+    if len(work.shape) == 1:
         sizes = (work.x.shape[1], *work.units)
         layers = [layer for i, o in itertools.pairwise(sizes) for layer in (nn.Linear(i, o), nn.ReLU())]
         return nn.Sequential(*layers[:-1])
@@ -89,9 +142,9 @@ def _residual() -> nn.Module:
 
 
 class Recurrent(nn.Module):
-    def __init__(self):
+    def __init__(self, columns: int):
         super().__init__()
-        self.lstm, self.out = nn.LSTM(HEIGHT, 128, batch_first=True), nn.Linear(128, 10)
+        self.lstm, self.out = nn.LSTM(columns, 128, batch_first=True), nn.Linear(128, 10)
 
     def forward(self, x):
         return self.out(self.lstm(x)[0][:, -1])
@@ -101,6 +154,8 @@ class Transformer(nn.Module):
     """The modules that PyTorch has for it, with the table of tokens as the last weights too."""
 
     def __init__(self):
+        from .networks import CONTEXT, GPT, VOCABULARY  # here, as it imports funcnet
+
         super().__init__()
         self.tokens, self.places = nn.Embedding(VOCABULARY, GPT.width), nn.Embedding(CONTEXT, GPT.width)
         nn.init.normal_(self.tokens.weight, std=0.02)

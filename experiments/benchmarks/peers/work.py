@@ -1,118 +1,49 @@
-"""The work that every peer does: networks, data in MNIST's shapes, and the order of the examples, from one seed."""
+"""What every peer is given and gives back. It imports NumPy alone, so that no peer pays for another's start."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-
-import funcnet
-from funcnet import models, training
-from funcnet.types import Layer
-
-HEIGHT = 28
-CONTEXT, VOCABULARY = 128, 256
 
 
 class Peer(NamedTuple):
     epoch: Callable[[np.ndarray], None]
     """Trains on the batches whose examples are the rows of an order (steps, batch), and waits until it is done."""
-    loss: Callable[[], float]
-    """The mean cross-entropy of the first examples, by the weights so far."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """One row of the table."""
-
-    net: Layer
-    shape: tuple[int, ...]
-    """Of an example."""
-    batch: int
-    steps: int
-    """To a timed epoch."""
-    peers: tuple[str, ...]
-    differing: tuple[str, ...] = ()
-    """Peers that do as much work and not the same: weights of their own, or PyTorch's padding at stride 2."""
-
-    @property
-    def copied(self) -> bool:
-        """Whether peers begin from our weights."""
-        return self.peers != self.differing
-
-
-TORCH = ("torch", "torch compiled")
-JAX = ("flax", "equinox", "keras")
-MLP = ("numpy", *TORCH, *JAX, "scikit-learn")
-GPT = models.GPTConfig(vocabulary=VOCABULARY, context=CONTEXT, width=128, depth=4, heads=4)
-
-
-def _last() -> Layer:
-    """The state after the last row."""
-    rule = funcnet.Rule(
-        lambda x: (x[:, -1], x[:, :, :0]),
-        lambda r, dy: (jax.numpy.zeros((*r.shape[:2], dy.shape[1])).at[:, -1].set(dy),),
-    )
-    return funcnet.lift(rule, "last")
-
-
-def _mlp(*hidden: int, batch: int, steps: int) -> Network:
-    return Network(models.mlp(hidden, 10), (HEIGHT * HEIGHT,), batch, steps, MLP, differing=("scikit-learn",))
-
-
-NETWORKS = {
-    "784-128-10, batch 32": _mlp(128, batch=32, steps=1875),
-    "784-128-10, batch 128": _mlp(128, batch=128, steps=468),
-    "784-512-512-10, batch 128": _mlp(512, 512, batch=128, steps=234),
-    "784-1024-1024-10, batch 512": _mlp(1024, 1024, batch=512, steps=30),
-    "LeNet-5, batch 64": Network(models.lenet(), (HEIGHT, HEIGHT, 1), 64, 100, (*TORCH, "flax", "equinox", "keras")),
-    "ResNet-8, batch 64": Network(
-        models.resnet(blocks=1), (HEIGHT, HEIGHT, 1), 64, 16, (*TORCH, "flax", "keras"), differing=TORCH
-    ),
-    "LSTM of 128 over 28 rows, batch 64": Network(
-        funcnet.serial(funcnet.lstm(128), _last(), funcnet.dense(10)), (HEIGHT, HEIGHT), 64, 60, TORCH, differing=TORCH
-    ),
-    "GPT of 0.84 million, 16 × 128 tokens": Network(models.gpt(GPT), (CONTEXT,), 16, 6, TORCH, differing=TORCH),
-}
-OURS = ("funcnet", "jax.grad of the same")
-SEED, RATE = 0, 0.05
-JUDGED = 256
+    logits: Callable[[np.ndarray], np.ndarray]
+    """Of some x, by the weights so far, as training computes them."""
 
 
 class Work(NamedTuple):
-    network: Network
     x: np.ndarray
     labels: np.ndarray
     params: Any
     """Our initial weights."""
+    rate: float = 0.05
+    """Of plain gradient descent."""
+    decay: int = 0
+    """Steps in which the rate falls to nothing by half a cosine; with 0 it stays."""
+    net: Any = None
+    """Our layer."""
+    batch: int = 0
+    """Examples to a step."""
+    copied: bool = True
+    """Whether peers begin from our weights."""
+    copies: int = 1
+    """How many networks learn from the same batches; if more than one, the leaves of ``params`` have it first."""
 
     @property
     def tokens(self) -> bool:
         return self.x.dtype == np.int32
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an example."""
+        return self.x.shape[1:]
+
+    @property
     def units(self) -> tuple[int, ...]:
         """Of a perceptron: the sizes of its dense layers."""
-        return tuple(layer["w"].shape[1] for layer in parametric(self.params))
-
-    def order(self, epoch: int) -> np.ndarray:
-        return training.epoch_order(jax.random.key(SEED), epoch, len(self.x), self.network.batch)
-
-
-def make(name: str, steps: int | None = None) -> Work:
-    """The data are random: the time of a step does not depend on them."""
-    network = NETWORKS[name]
-    examples = network.batch * (steps or network.steps)
-    rng = np.random.default_rng(SEED)
-    if network.shape == (CONTEXT,):
-        x = rng.integers(VOCABULARY, size=(examples, CONTEXT)).astype(np.int32)
-        labels = rng.integers(VOCABULARY, size=(examples, CONTEXT)).astype(np.int32)
-    else:
-        x = rng.random((examples, *network.shape), np.float32)
-        labels = rng.integers(10, size=examples).astype(np.int32)
-    params = jax.jit(lambda key: network.net.init(key, network.shape)[0])(jax.random.key(SEED))
-    return Work(network, x, labels, jax.tree.map(np.asarray, params))
+        return tuple(layer["w"].shape[-1] for layer in parametric(self.params))
 
 
 def parametric(params: Any) -> Iterator[dict[str, np.ndarray]]:
@@ -122,3 +53,11 @@ def parametric(params: Any) -> Iterator[dict[str, np.ndarray]]:
     elif isinstance(params, dict | tuple):
         for part in params.values() if isinstance(params, dict) else params:
             yield from parametric(part)
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The mean over logits (..., K) and the labels that belong to the last axes before K."""
+    z = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+    rows = np.broadcast_to(labels, z.shape[:-1]).astype(int)[..., None]
+    return float(-np.take_along_axis(log_p, rows, -1).mean())
