@@ -24,10 +24,10 @@ GROUPS = {
         "nielsen",
         "digits",
     ),
-    "The chapters that the notes planned": ("slopes", "computation_graph", "techniques", "vectorisation"),
+    "The chapters that the notes planned": ("slopes", "computation_graph", "descent", "techniques", "vectorisation"),
     "Beyond dense layers": ("mnist_cnn", "char_gpt"),
     "Your own data": ("tabular",),
-    "Derivations, right and wrong": ("known_mistakes", "benchmarks.gradient_checkers"),
+    "Derivations, right and wrong": ("verdict", "known_mistakes", "benchmarks.gradient_checkers"),
     "Speed and memory beside others": (
         "benchmarks.training",
         "benchmarks.startup",

@@ -4,7 +4,8 @@ Reverse mode in thirty lines: a graph of elementary steps, each with its value a
 hand, gone through once forwards and once backwards. First the note's f(x, y, z) = x(2y + z), whose derivatives are
 2y + z, 2x and x; then a whole network of two inputs, two hidden units and two classes, with softmax cross-entropy.
 The gradients of the leaves are compared with the formulas or with funcnet's own rules, and with jax.grad. Writes
-metrics.json, function.svg and network.svg: every node with its value and its gradient.
+metrics.json, function.svg and network.svg: every node with its value and its gradient; and network.gif, in which they
+come one after another.
 """
 
 from __future__ import annotations
@@ -244,6 +245,7 @@ def whole_network(activation: str, seed: int, picture: Path | None) -> dict[str,
     if picture:
         title = f"A network and its loss, {activation} units, the label is class {LABEL + 1}: L = {values['L']:.4f}"
         graph.draw(picture, title, steps, values, gradients)
+        graph.animate(picture.with_suffix(".gif"), title, steps, values, gradients)
     return {
         "loss": values["L"],
         "network": {name: {"value": values[name], "gradient": gradients[name]} for name in values},
@@ -267,7 +269,9 @@ def main(config: Config, out: Path) -> None:
             return found
 
         results = harness.over_seeds(config, run_one)
-    harness.finish(out, "computation_graph", config, harness.summarise(results) | of_function, *pictures)
+    harness.finish(
+        out, "computation_graph", config, harness.summarise(results) | of_function, *pictures, out / "network.gif"
+    )
     differences = [d for found in (of_function, *results) for name, d in found.items() if "difference" in name]
     if not np.max(differences) < TOLERANCE:
         raise SystemExit(f"a gradient differs by more than {TOLERANCE} of the largest: a derivation is wrong")

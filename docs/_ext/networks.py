@@ -17,16 +17,14 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import matplotlib.pyplot as plt
 from docutils import nodes
 from matplotlib.patches import FancyBboxPatch
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-matplotlib.use("Agg")
+from experiments.pictures.style import BOX, FORWARD, GRADIENT, RIM
 
-FORWARD, BACKWARD, BOX = "#4a5568", "#c0392b", "#eef3f9"
 WIDTH, HEIGHT = 1.5, 0.5  # of a box, in columns and rows
 APART = 0.05  # half the distance between the two arrows of an edge
 INCHES = 1.35, 0.95  # of a column and a row
@@ -75,7 +73,6 @@ def draw(lines: list[str], path: Path) -> None:
     bends = [edge.bend for edge in edges if edge.bend is not None]
     left, right = min([b.x for b in boxes.values()] + bends) - 1.3, max([b.x for b in boxes.values()] + bends) + 1.3
     bottom, top = min(b.y for b in boxes.values()) - 0.4, max(b.y for b in boxes.values()) + 0.4
-    plt.rcParams["svg.hashsalt"] = "funcnet"
     figure = plt.figure(figsize=(INCHES[0] * (right - left), INCHES[1] * (top - bottom)))
     axes: Any = figure.add_axes((0, 0, 1, 1))
     for edge in edges:
@@ -95,16 +92,16 @@ def _box(axes: Any, box: Node) -> None:
     if box.text.startswith("("):  # an input or a result: no box
         axes.text(box.x, box.y, box.text[1:-1], ha="center", va="center", fontsize=10.5)
         return
-    axes.add_patch(FancyBboxPatch(corner, WIDTH, HEIGHT, boxstyle=style, facecolor=BOX, edgecolor="#90a4bd", zorder=2))
+    axes.add_patch(FancyBboxPatch(corner, WIDTH, HEIGHT, boxstyle=style, facecolor=BOX, edgecolor=RIM, zorder=2))
     shift = 0.1 if box.params else 0
     axes.text(box.x, box.y + shift, box.text, ha="center", va="center", fontsize=10, zorder=3)
     if box.params:
-        axes.text(box.x, box.y - 0.12, box.params, ha="center", va="center", fontsize=8.5, color=BACKWARD, zorder=3)
+        axes.text(box.x, box.y - 0.12, box.params, ha="center", va="center", fontsize=8.5, color=GRADIENT, zorder=3)
 
 
 def _edge(axes: Any, edge: Edge, start: Node, end: Node) -> None:
     """Two lines side by side: forward, and back."""
-    for sign, colour, label in ((-1, FORWARD, edge.forward), (1, BACKWARD, edge.backward)):
+    for sign, colour, label in ((-1, FORWARD, edge.forward), (1, GRADIENT, edge.backward)):
         if not label:
             continue
         points = _path(edge, start, end, sign * APART)

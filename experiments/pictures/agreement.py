@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ..examples.worked import Row
-from . import save
+from . import save, style
 
 EXACT = 1e-18  # where a difference of 0 is drawn, on a logarithmic axis
 FAR = 10.0  # where one is drawn that is larger, or is no number
@@ -21,7 +21,7 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
     figure: Any = plt.figure(figsize=(11, 1.6 + 0.235 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for y, row in enumerate(rows):
-        x, colour = np.clip(row.difference, EXACT, FAR), "tab:blue" if row.agrees else "tab:red"
+        x, colour = np.clip(row.difference, EXACT, FAR), style.OURS if row.agrees else style.WRONG
         if row.allowed:
             axes.plot([x, row.allowed], [y, y], color="0.85", linewidth=1.2, zorder=1)
             axes.plot(row.allowed, y, "|", color="0.35", markersize=9, markeredgewidth=1.6)
@@ -33,7 +33,7 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
     ticks = [EXACT, *10.0 ** np.arange(-16, 1, 2)]
     axes.set_xticks(ticks, ["exact", *(f"$10^{{{e}}}$" for e in range(-16, 1, 2))])
     axes.minorticks_off()
-    for name, marker, colour in (("exact", "D", "tab:blue"), ("a difference", "o", "tab:blue"),
+    for name, marker, colour in (("exact", "D", style.OURS), ("a difference", "o", style.OURS),
                                  ("allowed, by the digits that were published", "|", "0.35")):  # fmt: skip
         axes.plot([], [], marker, color=colour, label=name)
     axes.legend(loc="upper center", bbox_to_anchor=(0.35, 1.05), ncols=3, frameon=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from . import save
+from . import save, style
 
 
 def draw(path: Path, title: str, rows: list[tuple[str, list[float]]]) -> None:
@@ -17,8 +17,8 @@ def draw(path: Path, title: str, rows: list[tuple[str, list[float]]]) -> None:
     axes = figure.subplots()
     medians = [statistics.median(times) for _, times in rows]
     for y, ((_, times), median) in enumerate(zip(rows, medians, strict=True)):
-        axes.barh(y, median, color="tab:blue", alpha=0.75)
-        axes.plot([min(times), max(times)], [y, y], color="black", linewidth=1.5)
+        axes.barh(y, median, color=style.OURS)
+        axes.plot([min(times), max(times)], [y, y], color=style.AXIS, linewidth=1.5)
         factor = f", {medians[0] / median:,.0f} times faster" if y else ""
         shown = f"{median:,.0f}" if median >= 100 else f"{median:.3g}"
         axes.text(1.15 * max(times), y, f"{shown} µs{factor}", va="center", fontsize=9)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
-from . import save
+from . import save, style
 
 
 class Bar(NamedTuple):
@@ -23,7 +23,7 @@ class Bar(NamedTuple):
 def draw(path: Path, title: str, bars: list[Bar]) -> None:
     """Left, the accuracies as dots, with mean and spread; right, learning curves, a panel for each group."""
     groups = list(dict.fromkeys(bar.group for bar in bars[1:]))
-    colours = {group: f"C{i}" for i, group in enumerate(groups)} | {bars[0].group: "black"}
+    colours = {group: style.CLASSES[i] for i, group in enumerate(groups)} | {bars[0].group: "black"}
     figure: Any = plt.figure(figsize=(14, 7.5), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1, 1.15])
     _dots(left.subplots(), bars, colours)
@@ -65,9 +65,9 @@ def _dots(axes: Any, bars: list[Bar], colours: dict[str, str]) -> None:
 
 
 def _curves(axes: Any, baseline: Bar, bars: list[Bar]) -> None:
-    for bar, style in [(baseline, {"color": "black", "linewidth": 2.5, "alpha": 0.4}), *((bar, {}) for bar in bars)]:
+    for bar, look in [(baseline, {"color": "black", "linewidth": 2.5, "alpha": 0.4}), *((bar, {}) for bar in bars)]:
         error = 100 * (1 - np.array(bar.curve))
-        axes.plot(range(1, len(error) + 1), np.maximum(error, 1e-2), label=bar.name, **style)
+        axes.plot(range(1, len(error) + 1), np.maximum(error, 1e-2), label=bar.name, **look)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")

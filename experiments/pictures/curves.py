@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from . import save
+from . import save, style
 
 
 def plot(axes: Any, epochs: Sequence[int], runs: Sequence[Sequence[float]], label: str, colour: str) -> None:
@@ -26,8 +26,8 @@ def draw(path: Path, panels: list[tuple[str, list[list[float]], float]]) -> None
     """A panel for each (title, test accuracies after each epoch of every seed, what was published)."""
     figure: Any = plt.figure(figsize=(6.5 * len(panels), 5), layout="constrained")
     for axes, (title, runs, published) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
-        plot(axes, range(1, len(runs[0]) + 1), runs, "test accuracy here: mean, and each seed", "tab:blue")
-        axes.axhline(published, color="tab:red", linestyle="--", label=f"published: {published:.2%}")
+        plot(axes, range(1, len(runs[0]) + 1), runs, "test accuracy here: mean, and each seed", style.OURS)
+        axes.axhline(published, color=style.PUBLISHED, linestyle="--", label=f"published: {published:.2%}")
         best = np.mean([max(run) for run in runs])
         axes.set_title(f"{title}\nbest epoch here: {best:.2%}, mean of {len(runs)}", fontsize=11)
         axes.legend(loc="lower right")

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
-from . import curves, save
+from . import curves, save, style
 
 SPECIES = ["setosa", "versicolor", "virginica"]
-COLOURS = ["tab:blue", "tab:orange", "tab:green"]
+COLOURS = style.CLASSES[:3]
 PETAL_LENGTH, PETAL_WIDTH = 2, 3  # columns of the features
 
 
@@ -41,7 +41,7 @@ def _curves(figure: Any, histories: list[list[dict[str, float]]]) -> None:
     epochs = [int(row["epoch"]) for row in histories[0]]
     both: Any = figure.subplots(2, 1, sharex=True)
     for axes, kind in zip(both, ("loss", "accuracy"), strict=True):
-        for split, label, colour in (("train", "trained on", "tab:gray"), ("validation", "held out", "tab:red")):
+        for split, label, colour in (("train", "trained on", style.TRAINING), ("validation", "held out", style.OURS)):
             runs = [[row[f"{split}_{kind}"] for row in history] for history in histories]
             curves.plot(axes, epochs, runs, label, colour)
         axes.set_ylabel("cross-entropy" if kind == "loss" else kind)

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from . import save
+from . import save, style
 
 
 def draw(path: Path, panels: list[tuple[str, str, np.ndarray, np.ndarray]], columns: int = 6) -> None:
@@ -34,14 +34,14 @@ def draw(path: Path, panels: list[tuple[str, str, np.ndarray, np.ndarray]], colu
 def _against(axes: Any, got: np.ndarray, expected: np.ndarray) -> None:
     finite = np.isfinite(got)
     reach = 1.15 * max(1, np.abs(got[finite]).max(initial=0))
-    axes.plot([-reach, reach], [-reach, reach], color="gray", linewidth=1)
+    axes.plot([-reach, reach], [-reach, reach], color=style.AXIS, linewidth=1)
     error = np.abs(got - expected)
     right = finite & (error <= 1e-6)
-    for chosen, colour in ((right, "tab:blue"), (finite & ~right, "tab:red")):
+    for chosen, colour in ((right, style.OURS), (finite & ~right, style.WRONG)):
         axes.plot(expected[chosen], got[chosen], ".", color=colour, markersize=6, alpha=0.7)
     if not finite.all():
-        axes.plot(expected[~finite], np.full((~finite).sum(), -0.9 * reach), "x", color="tab:red")
-        axes.text(0, -0.75 * reach, "NaN", ha="center", color="tab:red")
+        axes.plot(expected[~finite], np.full((~finite).sum(), -0.9 * reach), "x", color=style.WRONG)
+        axes.text(0, -0.75 * reach, "NaN", ha="center", color=style.WRONG)
     elif error.max() < 0.1:  # too little to be seen
         axes.text(0.95, 0.05, f"off by up to {error.max():.1%}", transform=axes.transAxes, ha="right", fontsize=8)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")

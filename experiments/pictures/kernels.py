@@ -12,7 +12,7 @@ from funcnet.data import Dataset
 from funcnet.training import Fit
 from funcnet.types import Layer
 
-from . import classification, curves, save
+from . import classification, curves, save, style
 
 SHOWN = 16  # kernels, in two rows
 
@@ -44,7 +44,7 @@ def draw(
 
 def _errors(axes: Any, histories: list[list[dict[str, float]]]) -> None:
     """The share that is wrong: on a log scale, as accuracies near 1 all look the same."""
-    for split, label, colour in (("train", "training", "tab:orange"), ("validation", "test", "tab:blue")):
+    for split, label, colour in (("train", "training", style.TRAINING), ("validation", "test", style.OURS)):
         runs = [[100 * (1 - row[f"{split}_accuracy"]) for row in history] for history in histories]
         curves.plot(axes, range(1, len(runs[0]) + 1), runs, label, colour)
     axes.set_yscale("log", nonpositive="mask")  # none wrong has no place on it
@@ -72,5 +72,5 @@ def _kernels(figure: Any, weights: np.ndarray, maps: np.ndarray, image: np.ndarr
         axes.axis("off")
     for k in range(count):
         row, column = 2 * (k // columns), k % columns
-        panels[row, column].imshow(weights[:, :, k], cmap="RdBu_r", vmin=-reach, vmax=reach)
-        panels[row + 1, column].imshow(maps[:, :, k], cmap="RdBu_r", vmin=-most, vmax=most)
+        panels[row, column].imshow(weights[:, :, k], cmap=style.SIGNED, vmin=-reach, vmax=reach)
+        panels[row + 1, column].imshow(maps[:, :, k], cmap=style.SIGNED, vmin=-most, vmax=most)

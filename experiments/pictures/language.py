@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from . import save
+from . import save, style
 
 COLUMNS, LINES = 68, 22
 MOST = 8.0  # bits: what a byte costs that is not modelled at all
@@ -38,8 +38,8 @@ def draw(
 
 def _curve(axes: Any, curve: list[tuple[int, float]], learned: float, baselines: Mapping[str, float]) -> None:
     steps, values = zip(*curve, strict=True)
-    axes.plot(steps, values, "o-", color="tab:blue", markersize=4, label="GPT, on windows of the held-out part")
-    axes.plot(steps[-1], learned, "*", color="tab:red", markersize=15, label=f"GPT, on all of it: {learned:.3f}")
+    axes.plot(steps, values, "o-", color=style.OURS, markersize=4, label="GPT, on windows of the held-out part")
+    axes.plot(steps[-1], learned, "*", color=style.OURS, markersize=15, label=f"GPT, on all of it: {learned:.3f}")
     for name, value in baselines.items():
         axes.axhline(value, color="0.4", linestyle="--", linewidth=1)
         axes.text(1.27 * steps[-1], value, f"{name} {value:.2f}", ha="right", va="bottom", fontsize=9, color="0.25")

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from . import curves, save
+from . import curves, save, style
 
 
 def draw(path: Path, runs: list[list[float]], noted: float, weights: np.ndarray, accuracy: float) -> None:
@@ -16,8 +16,8 @@ def draw(path: Path, runs: list[list[float]], noted: float, weights: np.ndarray,
     figure: Any = plt.figure(figsize=(13, 4.8), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1, 1.25])
     axes: Any = left.subplots()
-    curves.plot(axes, range(1, len(runs[0]) + 1), runs, f"mean, and each of {len(runs)} seeds", "tab:blue")
-    axes.axhline(noted, color="tab:red", linestyle="--", label=f"the note: about {noted:.0%}")
+    curves.plot(axes, range(1, len(runs[0]) + 1), runs, f"mean, and each of {len(runs)} seeds", style.OURS)
+    axes.axhline(noted, color=style.PUBLISHED, linestyle="--", label=f"the note: about {noted:.0%}")
     axes.set(ylabel="accuracy on the test set", ylim=(0, 1))
     axes.legend(loc="lower right")
     last, best = np.mean([run[-1] for run in runs]), np.mean([max(run) for run in runs])
@@ -29,7 +29,7 @@ def draw(path: Path, runs: list[list[float]], noted: float, weights: np.ndarray,
     for panel in grid.flat:
         panel.axis("off")
     for panel, image in zip(grid.flat, weights, strict=False):
-        shown = panel.imshow(image, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        shown = panel.imshow(image, cmap=style.SIGNED, vmin=-reach, vmax=reach)
     right.colorbar(
         shown, ax=grid, location="bottom", shrink=0.6, label="weight of the pixel: red excites, blue inhibits"
     )

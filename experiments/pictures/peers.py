@@ -6,10 +6,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from . import save
+from . import save, style
 
-COLOURS = {"funcnet": "#c0392b", "products alone": "#b7c4d3"}
-PEER = "#5b7fa6"
+COLOURS = {"funcnet": style.OURS, "products alone": style.BOUND}
 
 
 def draw(path: Path, rows: dict[str, dict[str, float]], unit: str) -> None:
@@ -21,7 +20,7 @@ def draw(path: Path, rows: dict[str, dict[str, float]], unit: str) -> None:
     )  # fmt: skip
     for ax, (title, values) in zip(axes[:, 0], rows.items(), strict=True):
         order = sorted(values, key=values.__getitem__)
-        colours = [COLOURS.get(peer.partition(",")[0], PEER) for peer in order]
+        colours = [COLOURS.get(peer.partition(",")[0], style.PEER) for peer in order]
         bars = ax.barh(order, [values[peer] for peer in order], color=colours)
         ax.bar_label(bars, [f"{values[peer]:.3g}" for peer in order], padding=3, fontsize=9)
         ax.set_xlim(0, 1.12 * max(values.values(), default=1.0))

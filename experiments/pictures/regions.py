@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.animation import PillowWriter
+from matplotlib.colors import to_rgb
 
-from . import save
+from . import animation, save, style
 
 SIDE = 260
 AXIS = np.linspace(-1, 1, SIDE, dtype=np.float32)
 GRID = np.stack(np.meshgrid(AXIS, AXIS), axis=-1).reshape(-1, 2)  # the square, row by row, from below
 OUTSIDE = np.hypot(*GRID.T) > 1
-COLOURS = matplotlib.color_sequences["tab10"]
+COLOURS = [to_rgb(colour) for colour in style.CLASSES]
 
 
 class Frame(NamedTuple):
@@ -51,9 +50,7 @@ def animate(path: Path, frames: list[Frame], posterior: np.ndarray, bayes_rate: 
     axes = figure.subplots()
     best = np.ma.array(posterior.argmax(axis=1), mask=OUTSIDE).reshape(SIDE, SIDE)
     borders = [best == k for k in range(posterior.shape[1])]
-    writer = PillowWriter(fps=6)
-    partial = path.with_suffix(".partial.gif")  # the file is there as a whole, or as it was
-    with writer.saving(figure, partial, dpi=80):
+    with animation(figure, path, fps=6) as writer:
         for frame in frames:
             axes.clear()
             _disc(axes, frame.probabilities)
@@ -64,7 +61,6 @@ def animate(path: Path, frames: list[Frame], posterior: np.ndarray, bayes_rate: 
             writer.grab_frame()
         for _ in range(8):  # the last one stays
             writer.grab_frame()
-    partial.replace(path)
     plt.close(figure)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from . import save
+from . import save, style
 
 LOSSES = ("mse", "mae", "huber")
 BINS = 8  # of as many examples each, whose median is drawn
@@ -47,11 +47,11 @@ def draw(
 def _panel(axes: Any, points: np.ndarray, low: float, high: float) -> None:
     true, predicted = points
     inside = predicted <= high
-    axes.plot([low, high], [low, high], color="gray", linewidth=1, label="predicted = true")
-    axes.plot(true[inside], predicted[inside], ".", color="tab:blue", markersize=4, alpha=0.35)
-    axes.plot(true[~inside], np.full((~inside).sum(), high - 4), "^", color="tab:red", markersize=3, alpha=0.5)
+    axes.plot([low, high], [low, high], color=style.AXIS, linewidth=1, label="predicted = true")
+    axes.plot(true[inside], predicted[inside], ".", color=style.OURS, markersize=4, alpha=0.35)
+    axes.plot(true[~inside], np.full((~inside).sum(), high - 4), "^", color=style.WRONG, markersize=3, alpha=0.5)
     order = np.array_split(np.argsort(true, kind="stable"), BINS)
     medians = [[np.median(values[part]) for part in order] for values in (true, predicted)]
-    axes.plot(*medians, "o-", color="tab:orange", markersize=4, label=f"median of every {len(true) // BINS} patients")
+    axes.plot(*medians, "o-", color=style.TRAINING, markersize=4, label=f"median of every {len(true) // BINS} patients")
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.grid(alpha=0.3)

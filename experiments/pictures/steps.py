@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from . import save
+from . import save, style
 
 
 def draw(
@@ -19,7 +19,7 @@ def draw(
     for axes, (dtype, of_dtype) in zip(figure.subplots(1, len(curves), sharey=True), curves.items(), strict=True):
         for i, curve in enumerate(of_dtype):
             step, formula = theory[curve.method, curve.dtype]
-            colour = f"C{i}"
+            colour = style.CLASSES[i]
             label = f"{curve.method}: {formula} = {step:.0e}"
             axes.loglog(curve.steps, curve.errors, color=colour, label=label)
             axes.plot(*curve.best(), "o", color=colour)

@@ -11,7 +11,7 @@ import numpy as np
 
 from funcnet.models import Spec
 
-from . import save
+from . import save, style
 from .classification import draw_confusion
 
 
@@ -50,8 +50,8 @@ def _curves(axes: Any, history: list[dict[str, float]], label: str) -> None:
 
 def _scatter(axes: Any, target: str, truth: np.ndarray, given: np.ndarray) -> None:
     ends = [min(truth.min(), given.min()), max(truth.max(), given.max())]
-    axes.plot(ends, ends, color="gray", linewidth=1, label="predicted = true")
-    axes.plot(truth, given, ".", color="tab:blue", markersize=5, alpha=0.4, label="a row that was held out")
+    axes.plot(ends, ends, color=style.AXIS, linewidth=1, label="predicted = true")
+    axes.plot(truth, given, ".", color=style.OURS, markersize=5, alpha=0.4, label="a row that was held out")
     axes.set(xlabel=f"true {target}", ylabel=f"predicted {target}")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")

@@ -1,10 +1,12 @@
 """The reverse mode of the computation graph: against formulas, against itself by differences, and a planted mistake."""
 
+import itertools
 import json
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import computation_graph, harness
 from experiments.computation_graph import FUNCTION, OPERATIONS, Step, backward, forward
@@ -45,6 +47,28 @@ def test_a_run_agrees_and_leaves_both_graphs(tmp_path, capsys):
         assert run["network"]["z^2_1"]["gradient"] == pytest.approx(p - 1)  # softmax − target
     for name, nodes in (("function.svg", 7), ("network.svg", 33)):
         assert (tmp_path / name).read_text().count('id="patch_') >= nodes
+    with Image.open(tmp_path / "network.gif") as animation:
+        assert animation.n_frames == 20  # ten columns forward, ten back
+
+
+def test_gradients_come_after_those_of_their_users(monkeypatch, tmp_path):
+    shown = []
+
+    def plot(axes, title, steps, values, gradients, partials, moving, colour):
+        shown.append((set(values), set(gradients)))
+
+    monkeypatch.setattr(computation_graph.graph, "_plot", plot)
+    values = forward(FUNCTION, {"x": 5.0, "2": 2.0, "y": 3.0, "z": -7.0})
+    computation_graph.graph.animate(tmp_path / "a.gif", "f", FUNCTION, values, backward(FUNCTION, values))
+    users = {step.name: {user.name for user in FUNCTION if step.name in user.inputs} for step in FUNCTION}
+    for (before, earlier), (now, later) in itertools.pairwise(shown):
+        assert before <= now
+        assert earlier <= later
+        for name in now - before:
+            assert not users[name] & before
+        for name in later - earlier:
+            assert users[name] <= earlier
+    assert shown[-1] == ({*values}, {*values})
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])

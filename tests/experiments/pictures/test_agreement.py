@@ -2,7 +2,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments.examples.worked import Row
-from experiments.pictures import agreement
+from experiments.pictures import agreement, style
 
 
 def test_what_is_off_is_red_and_not_counted(tmp_path, monkeypatch):
@@ -20,4 +20,4 @@ def test_what_is_off_is_red_and_not_counted(tmp_path, monkeypatch):
     plt.close(figure)
     assert figure.get_suptitle() == "2 of 4 worked examples agree with what was published"
     assert [float(line.get_xdata()[0]) for line in points] == [agreement.EXACT, 1e-3, 0.1, agreement.FAR]
-    assert [line.get_color() for line in points] == ["tab:blue", "tab:blue", "tab:red", "tab:red"]
+    assert [line.get_color() for line in points] == [style.OURS, style.OURS, style.WRONG, style.WRONG]
