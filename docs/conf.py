@@ -11,12 +11,18 @@ import funcnet  # noqa: E402  (found by the line above)
 project, author = "funcnet", "the authors of funcnet"
 release = version = getattr(funcnet, "__version__", "0.2.0")
 
-extensions = ["myst_parser", "docstrings", "links", "mathematics"]
+extensions = ["myst_nb", "docstrings", "links", "mathematics"]
 extensions += ["mistake_pages", "networks", "rule_pages"]
 exclude_patterns = ["_build", "_ext", "_vendor"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 nitpicky = False
+
+nb_execution_mode = "force"  # a cell that raises ends the build
+nb_execution_raise_on_error = True
+nb_execution_timeout = 180
+nb_execution_show_tb = True
+nb_output_stderr = "remove"  # progress
 
 html_theme = "furo"
 html_title = "funcnet"

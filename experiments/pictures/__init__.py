@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from funcnet.files import write_whole
 
 from . import style
 
-matplotlib.use("Agg")
+matplotlib.use(os.environ.get("MPLBACKEND", "Agg"))  # a notebook has its own
 matplotlib.rcParams.update(style.PARAMETERS)
 
 

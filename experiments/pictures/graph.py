@@ -43,7 +43,7 @@ def animate(
         return {step.name: of[step.name] for step in steps if step.at[0] in chosen}
 
     with animation(figure, path, fps=2, dpi=60) as writer:
-        forward = [(columns[: i + 1], [], columns[i], False) for i in range(len(columns))]
+        forward: list[Any] = [(columns[: i + 1], [], columns[i], False) for i in range(len(columns))]
         back = [(columns, columns[i:], columns[i], True) for i in reversed(range(len(columns)))]
         for seen, returned, column, backward in [*forward, *back]:
             axes.clear()
@@ -101,7 +101,7 @@ def _edge(axes: Any, start: tuple[float, float], end: tuple[float, float], colou
     """From the right of a box to the left of another; one that passes over other columns bends out of their way."""
     far = end[0] - start[0] > 2
     way = "<-" if colour == style.GRADIENT else "->"
-    arrow = {"arrowstyle": way, "color": colour, "connectionstyle": f"arc3,rad={-0.32 if far else 0}"}
+    arrow: dict[str, Any] = {"arrowstyle": way, "color": colour, "connectionstyle": f"arc3,rad={-0.32 if far else 0}"}
     arrow |= {} if colour == IDLE else {"linewidth": 2.5}
     tail = (start[0], start[1] - HEIGHT / 2) if far else (start[0] + WIDTH / 2, start[1])
     head = (end[0], end[1] - HEIGHT / 2) if far else (end[0] - WIDTH / 2, end[1])

@@ -1,5 +1,7 @@
 """The house style of every picture: one colour for each role, and sizes that a README's width leaves legible."""
 
+from typing import Any
+
 from cycler import cycler
 
 OURS = "#2b6cb0"
@@ -27,7 +29,7 @@ CLASSES = (OURS, TRAINING, "#2f855a", "#805ad5", "#00838f", "#b83280", "#6b4f2a"
 SIGNED = "RdBu_r"
 """The colour map of numbers with a sign: red is positive, white nothing."""
 
-PARAMETERS = {
+PARAMETERS: Any = {
     "axes.prop_cycle": cycler(color=CLASSES),
     "axes.spines.right": False,
     "axes.spines.top": False,

@@ -41,7 +41,8 @@ def build(docs: Path, out: Path) -> subprocess.CompletedProcess:
 @pytest.mark.slow
 def test_the_site_builds_and_reads_offline(tmp_path):
     built = build(DOCS, tmp_path)
-    assert (built.returncode, built.stderr) == (0, "")
+    said = [line for line in built.stderr.splitlines() if not line.startswith("[IPKernelApp]")]  # of sockets
+    assert (built.returncode, said) == (0, [])
     pages = list((tmp_path / "html").rglob("*.html"))
     assert len(pages) > 90
     for page in [*pages, *(tmp_path / "html").rglob("*.css")]:
