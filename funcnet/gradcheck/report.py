@@ -51,7 +51,7 @@ class Finding:
 
 
 def shown_path(file: str) -> str:
-    """A path as a person would type it: relative if it is below the working directory; of a notebook's cell, no path."""
+    """A path as one would type it: relative if it is below the working directory; of a notebook's cell, no path."""
     if os.path.basename(os.path.dirname(file)).startswith("ipykernel_"):
         return "cell"
     relative = os.path.relpath(file)
