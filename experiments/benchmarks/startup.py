@@ -32,7 +32,7 @@ from funcnet import data
 from .. import harness
 from ..pictures import peers
 from .peers import turns
-from .peers.networks import NETWORKS, initial
+from .peers.networks import NETWORKS, OURS, initial
 from .peers.starter import packed
 from .peers.work import parametric
 
@@ -57,7 +57,8 @@ RECIPES = (
     Recipe("784-512-512-10, batch 128", 128, 0.3, (0.97, 0.98), 20),
     Recipe("LeNet-5, batch 64", 32, 0.15, (0.97, 0.98, 0.99), 8, decay=True),
 )
-COMPILING = ("funcnet", "jax.grad of the same", "flax", "equinox", "keras", "torch compiled")
+GRAD = OURS[1]
+COMPILING = (*OURS, "flax", "equinox", "keras", "torch compiled")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,11 +68,11 @@ class Config(harness.Config):
     seeds: int = 10
     """How many seeds to run, counting up from the first."""
     peers: tuple[str, ...] = ()
-    """Names of peers beside funcnet; if not given, all that are installed."""
+    """Names of peers beside funcnet, jax.grad of the same among them; if not given, all others that are installed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = {"jax.grad of the same", *(peer for recipe in RECIPES for peer in NETWORKS[recipe.network].peers)}
+        known = {GRAD, *(peer for recipe in RECIPES for peer in NETWORKS[recipe.network].peers)}
         if unknown := set(self.peers) - known:
             raise harness.InputError(f"--peers are of {', '.join(sorted(known))}; got {', '.join(unknown)}")
 
@@ -127,7 +128,7 @@ def files(config: Config, recipe: Recipe) -> Iterator[Path]:
 def measured(config: Config, recipe: Recipe) -> dict[str, list[dict[float, float]]]:
     """For each peer, and each with a warm cache if it compiles, what was reached with each seed."""
     network = NETWORKS[recipe.network]
-    names = ["funcnet", *(p for p in ("jax.grad of the same", *network.peers) if not config.peers or p in config.peers)]
+    names = ["funcnet", *(p for p in config.peers or network.peers if p in (GRAD, *network.peers))]
     columns = [(peer, warm) for peer in names for warm in ((False, True) if peer in COMPILING else (False,))]
     found: dict[str, list[dict[float, float]]] = {}
     missing: set[str] = set()
