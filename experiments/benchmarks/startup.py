@@ -63,8 +63,10 @@ COMPILING = (*OURS, "flax", "equinox", "keras", "torch compiled")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(harness.Config):
-    """Which peers, and how many seeds."""
+    """Which networks, which peers, and how many seeds."""
 
+    networks: tuple[int, ...] = tuple(range(len(RECIPES)))
+    """Numbers of networks: 0 a perceptron, 1 LeNet-5."""
     seeds: int = 10
     """How many seeds to run, counting up from the first."""
     peers: tuple[str, ...] = ()
@@ -72,6 +74,8 @@ class Config(harness.Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not all(0 <= number < len(RECIPES) for number in self.networks):
+            raise harness.InputError(f"--networks are numbers from 0 to {len(RECIPES) - 1}; got {self.networks}")
         known = {GRAD, *(peer for recipe in RECIPES for peer in NETWORKS[recipe.network].peers)}
         if unknown := set(self.peers) - known:
             raise harness.InputError(f"--peers are of {', '.join(sorted(known))}; got {', '.join(unknown)}")
@@ -189,7 +193,7 @@ def main(config: Config, out: Path) -> None:
     if config.quick:
         config = dataclasses.replace(config, seeds=1)
     start, found = time.perf_counter(), {}
-    for recipe in RECIPES[: 1 if config.quick else None]:
+    for recipe in [RECIPES[number] for number in config.networks][: 1 if config.quick else None]:
         found[recipe.name] = measured(config, recipe)
         Console().print(table_of(recipe, found[recipe.name]))
     peers.draw(out / "startup.png", rows_of(found), "seconds from the launch")

@@ -65,8 +65,15 @@ def test_the_table_says_how_many_seeds_missed():
     assert rows == {f"{name}: to 0.97": {"funcnet": 3.0, "numpy": 1.0}, f"{name}: to 0.98": {"funcnet": 3.0}}
 
 
-def test_bad_input_is_one_line(tmp_path):
-    command = [sys.executable, "-m", "experiments.benchmarks.startup", "--out", tmp_path / "out", "--peers", "theano"]
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--peers", "theano"], "--peers are of equinox, flax, jax.grad of the same, keras"),
+        (["--networks", "2"], "--networks are numbers from 0 to 1; got (2,)"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, said, tmp_path):
+    command = [sys.executable, "-m", "experiments.benchmarks.startup", "--out", tmp_path / "out", *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1), ended.stderr
-    assert "--peers are of equinox, flax, jax.grad of the same, keras" in ended.stderr
+    assert said in ended.stderr
