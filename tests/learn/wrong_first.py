@@ -95,7 +95,7 @@ WRONG = {
         ("axis=-1, keepdims=True))\n    return dx", "axis=0, keepdims=True))\n    return dx", "dx wrong-axis @ e / e.sum"),
         ("dy - (dy * y)", "dy + (dy * y)", "dx sign-flipped @ e.sum(axis=-1, keepdims=True)"),
         ("dy - (dy * y).sum(", "dy - dy.sum(", "dx missing-factor|wrong-scale|wrong-operand|unexplained"),
-        ("dx = y * (dy", "dx = (dy", "dx missing-factor @ np.exp("),
+        ("dx = y * (dy", "dx = (dy", "dx missing-factor @ np.exp(|y = e /"),
     ],
     "log_softmax": [
         (" - np.exp(y) * dy.sum(axis=-1, keepdims=True)", "", "dx path-lost @ np.log(total)|total = "),

@@ -44,7 +44,7 @@ WRONG = {
     "rms_norm": [
         (" - xhat * (d * xhat).mean(axis=-1, keepdims=True)", "", "dx path-lost @ square = (x**2).mean|r = np.sqrt(square + eps)|xhat = x / r"),
         ("(d * xhat).mean(", "(d * xhat).sum(", "dx missing-mean-divisor @ square = (x**2).mean"),
-        (")) / r\n", "))\n", "dx missing-factor @ xhat = x / r"),
+        (")) / r\n", "))\n", "dx missing-factor @ xhat = x / r|r = np.sqrt"),
         ("d = gamma * dy", "d = dy", "dx missing-factor @ y = gamma * xhat"),
         ("(dy * xhat).sum(axis=0)", "(dy * xhat).mean(axis=0)", "dgamma extra-mean-divisor @ y = gamma * xhat"),
         ("dgamma = (dy * xhat)", "dgamma = (d * xhat)", "dgamma missing-factor @ y = gamma * xhat"),
@@ -56,7 +56,7 @@ WRONG = {
         ("d = gamma * dy", "d = dy", "dx missing-factor @ y = gamma * xhat + beta"),
         ("(dy * xhat).sum(axis=0)", "(dy * xhat).sum(axis=-1)", "dgamma wrong-reduction-axis|wrong-shape"),
         ("dbeta = dy.sum(axis=0)", "dbeta = dy", "dbeta missing-broadcast-sum @ gamma * xhat + beta"),
-        (") / std\n    dg", ") / std**2\n    dg", "dx missing-factor @ xhat = centred / std"),
+        (") / std\n    dg", ") / std**2\n    dg", "dx missing-factor @ xhat = centred / std|std = np.sqrt"),
         ("dgamma = (dy * xhat)", "dgamma = dy", "dgamma missing-factor @ gamma * xhat + beta"),
     ],
     "batch_norm": [

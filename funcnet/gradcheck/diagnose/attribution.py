@@ -1,19 +1,22 @@
 """Names the path of the forward that an error comes from, with its factor, its line and the axis it follows."""
 
+import functools
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
-from ..engine.leaves import cast
+from ..engine.leaves import cast, close, peak
 from ..judge.probe import Probe
 from ..report import Finding
-from ..tolerances import FACTOR, FIT_ROUNDING, FOLLOWS
+from ..tolerances import FACTOR, FIT_ROUNDING, FOLLOWS, NOTHING
 from ..trial.subject import Subject
 from .evidence import by_shape, finding_at, together_then_alone
 from .fits import POWERS, Fit, Fits, divisor, products, simple_rank
 from .paths import Paths
 
+LAST_USE = "holds, where several uses of this line reach one element, what one of them contributes, not their sum"
 Axis = tuple[str, float]  # the name of an axis, or of several, and the power of its size
 
 
@@ -37,7 +40,29 @@ class Attribution:
             if named := self.together(group):
                 found += named
                 left[:] = [i for i in left if i not in group]
-        return found, left
+        overwritten = {i: finding for i in left if (finding := self._overwritten(i))}
+        return [*found, *overwritten.values()], [i for i in left if i not in overwritten]
+
+    def _overwritten(self, i: int) -> Finding | None:
+        """The finding if each element of leaf i holds what the last of several uses that reach it contributes."""
+        if not self.choices:
+            return None
+        paths = self.choices[0]
+        entries = paths.leaf == i
+        got, ref = paths.got[entries], paths.ref[entries]
+        uses = defaultdict(list)
+        for e, edge in enumerate(paths.edges):
+            if not edge.only:
+                uses[edge.value].append(e)
+        for edges in (edges for edges in uses.values() if len(edges) > 1):
+            parts = paths.parts[edges][:, entries]
+            if not close(parts.sum(axis=0), ref):
+                continue  # the leaf has other ways too
+            for written in (parts, parts[::-1]):
+                last = functools.reduce(lambda a, b: np.where(np.abs(b) > NOTHING * peak(ref), b, a), written)
+                if close(got, last) and not close(got, ref):
+                    return finding_at(paths.edges[edges[0]].line, [self.same[0].leaves[i]], "overwritten", LAST_USE)
+        return None
 
     def together(self, leaves: Sequence[int]) -> list[Finding]:
         """Findings that explain all these leaves with one mistake or two; none if nothing does."""

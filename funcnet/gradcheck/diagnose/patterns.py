@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..engine.compiling import haste
-from ..engine.leaves import Leaf, close, floats_of, peak
+from ..engine.leaves import Leaf, close, floats_of, is_float, peak
 from ..judge import reference
 from ..judge.probe import Probe, allowed_error
 from ..mistakes import MISTAKES
@@ -84,7 +84,9 @@ class Cases:
 
 
 def _transposed(case: Case) -> bool:
-    return case.ref.ndim >= 2 and close(case.got, np.swapaxes(case.ref, -1, -2))
+    """got is the reference with two of its axes exchanged."""
+    pairs = itertools.combinations(range(case.ref.ndim), 2)
+    return any(close(case.got, np.swapaxes(case.ref, a, b)) for a, b in pairs if case.ref.shape[a] == case.ref.shape[b])
 
 
 def _swapped(case: Case) -> bool:
@@ -98,6 +100,17 @@ def _wrong_axis(case: Case) -> bool:
     """All of a bias is one number: the sum over its own axis as well."""
     got, ref = case.got, case.ref
     return got.size > 1 and not np.ptp(got) and abs(got.flat[0] - ref.sum()) <= EQUAL * np.abs(ref).sum()
+
+
+def _lost_result(case: Case) -> bool:
+    """got is the VJP with the cotangent of one of several results set to zero."""
+    leaves, structure = jax.tree.flatten(case.probe.dys[case.k])
+    without = [
+        jax.tree.unflatten(structure, [jnp.zeros_like(dy) if n == m else dy for n, dy in enumerate(leaves)])
+        for m, dropped in enumerate(leaves)
+        if len(leaves) > 1 and is_float(dropped)
+    ]
+    return any(close(case.got, case.vjp(case.floats, dy)[case.i]) for dy in without)
 
 
 def _single_example(case: Case) -> bool:
@@ -198,6 +211,7 @@ ANY = frozenset[str]()
 EXACT = (
     Pattern("transposed", _transposed, uses=frozenset({"dot_general"})),
     Pattern("swapped-cotangents", _swapped),
+    Pattern("path-lost", _lost_result, "misses all that flows back from one of the results"),
     Pattern("wrong-reduction-axis", _wrong_axis, "is summed over its own axis too", ANY),
     Pattern("single-example", _single_example, uses=ANY),
     Pattern("jacobian-diagonal-only", _diagonal_only),

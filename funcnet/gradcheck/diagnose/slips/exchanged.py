@@ -7,13 +7,14 @@ that VJP, the slip is the mistake, made on the line that computes the value.
 import functools
 import itertools
 from collections import ChainMap, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from ...engine.jaxprs import Hooks, Program, evaluate
+from ...engine.leaves import close
 from ...judge.probe import Probe
 from ...report import Finding
 from ...tolerances import APART, EQUAL
@@ -89,8 +90,13 @@ def in_force(program: Program, number: int) -> Callable[[Sequence[Any]], Result]
     return lambda floats: _exchanging(program, [slip], [jnp.ones(())], floats)
 
 
-def _exchanging(program: Program, slips: Sequence[Slip], switches: Any, floats: Sequence[Any]) -> Result:
-    """The hook that exchanges the gradient of each slip's value, as far as its switch is 1."""
+def _exchanging(
+    program: Program, slips: Sequence[Slip], switches: Any, floats: Sequence[Any], still: Collection[int] = ()
+) -> Result:
+    """The hook that exchanges the gradient of each slip's value, as far as its switch is 1.
+
+    No gradient flows to the values ``still``.
+    """
     later = _constants(program, floats)
     at = defaultdict(list)
     for k, slip in enumerate(slips):
@@ -98,6 +104,7 @@ def _exchanging(program: Program, slips: Sequence[Slip], switches: Any, floats: 
 
     def result(number: int, env: dict[int, Any]) -> Any:
         value, everything = env[number], ChainMap(env, later)
+        value = stopped(value) if number in still else value
         slopes = defaultdict(list)
         for switch, slip in at[number]:
             if slip.stand_in:
@@ -129,17 +136,20 @@ def _constants(program: Program, floats: Sequence[Any]) -> dict[int, Any]:
 
 
 class _Tried:
-    """The slips of the numbers ``chosen``, tried on probes of one shape."""
+    """The slips of the numbers ``chosen``, tried on probes of one shape; see ``_exchanging`` for ``still``."""
 
-    def __init__(self, subject: Subject, probes: Sequence[Probe], chosen: Sequence[int]):
+    def __init__(self, subject: Subject, probes: Sequence[Probe], chosen: Sequence[int], still: Collection[int] = ()):
         self.chosen, self.evidence = chosen, Evidence(subject, probes)
         program = self.evidence.program()
         found = all_slips(program)
         slips = [found[k] for k in chosen if k < len(found)]
         self.values = np.zeros((0, len(self.evidence.got)))
         if slips:
-            hooks = lambda switches, floats: Hooks(result=_exchanging(program, slips, switches, floats))  # noqa: E731
-            self.values = self.evidence.vjps(mapped_vjps(program, hooks, 0.0, len(slips)), np.eye(len(slips)))
+            hooks = lambda switches, floats: Hooks(result=_exchanging(program, slips, switches, floats, still))  # noqa: E731
+            n = len(slips)
+            right, *values = self.evidence.vjps(mapped_vjps(program, hooks, 0.0, n + 1), np.eye(n + 1, n, -1))
+            if close(right, self.evidence.ref):
+                self.values = np.array(values)
 
     def explaining(self, leaves: Sequence[int]) -> list[int]:
         """The numbers of the slips by which all these leaves are what the backward gave, and not what is right."""
@@ -155,17 +165,21 @@ class _Tried:
 def explain(subject: Subject, probes: Sequence[Probe], wrong: list[int]) -> tuple[list[Finding], list[int], list[int]]:
     """Findings of slips that explain the wrong leaves, the numbers of these slips, and the leaves that are left."""
     same, others = by_shape(probes)
-    found_in = batches(Evidence(subject, same[:1]).program())
+    program = Evidence(subject, same[:1]).program()
+    found_in = batches(program)
     slips, ends = list(itertools.chain(*found_in)), np.cumsum([0, *map(len, found_in)])
+    # A derivation by hand leaves out the shift by a maximum, which cancels; beside a slip it would not.
+    shifts = [n for step in program.steps if step.primitive == "reduce_max" for n in step.outs]
     found: dict[int, Finding] = {}
     left = list(wrong)
-    for batch in map(range, ends[:-1].tolist(), ends[1:].tolist()):
+    tries = list(map(range, ends[:-1].tolist(), ends[1:].tolist()))
+    for still, batch in itertools.product(([], shifts) if shifts else ([],), tries):
         if not (left and batch):
             continue
-        tried = _Tried(subject, same, batch)
+        tried = _Tried(subject, same, batch, still)
         for group in together_then_alone(left):
             for k in tried.explaining(group):
-                if all(_Tried(subject, [p], [k]).explaining(group) for p in others[:1]):
+                if all(_Tried(subject, [p], [k], still).explaining(group) for p in others[:1]):
                     leaves = [i for i in left if k in tried.explaining([i])]
                     named = [same[0].leaves[i] for i in leaves]
                     found[k] = finding_at(slips[k].line, named, slips[k].mistake, slips[k].text)

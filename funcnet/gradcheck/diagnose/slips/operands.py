@@ -14,6 +14,7 @@ from .slip import SMOOTH, Env, Slip, by_one, differentiable, finite_or_zero, res
 
 THROUGH = "lets the gradient through where the condition of this line stops it"
 REVERSED = "has the condition of this line the wrong way round"
+VALUE = "is multiplied by a value of this line, not by its condition"
 
 
 def mask_slips(step: Step, program: Program) -> Iterator[Slip]:
@@ -37,11 +38,26 @@ def mask_slips(step: Step, program: Program) -> Iterator[Slip]:
     if step.primitive in ("max", "min") and len(step.ins) == 2:
         a, b = step.ins if step.primitive == "max" else step.ins[::-1]
         yield slip(REVERSED, lambda env: jnp.where(env[step.ins[0]] < env[step.ins[1]], env[a], env[b]))
+    if step.primitive in ("max", "min"):
+        for j in kept:
+            start, end = step.ins[j], step.outs[0]
+            value = lambda env, end=end: stopped(env[end])  # noqa: E731
+            yield Slip("wrong-mask", end, step.line, text=VALUE, start=start, slope=value)
     if step.primitive in ("reduce_max", "reduce_min"):
+        yield slip(VALUE, lambda env: jnp.sum(stopped(env[step.ins[0]]) * env[step.ins[0]], tuple(step.params["axes"])))
+        yield slip("goes to every place but that of the extreme", _all_but_extreme(step))
         opposite = jnp.min if step.primitive == "reduce_max" else jnp.max
         yield slip("goes to every place, not to the place of the extreme alone", _reduced(jnp.sum, step))
         yield slip("is shared by every place, not by the place of the extreme alone", _reduced(jnp.mean, step))
         yield slip("goes to the place of the opposite extreme", _reduced(opposite, step))
+
+
+def _all_but_extreme(step: Step) -> Callable[[Env], Any]:
+    def stand_in(env: Env) -> Any:
+        x, axes = env[step.ins[0]], tuple(step.params["axes"])
+        return jnp.sum(jnp.where(x == jnp.expand_dims(env[step.outs[0]], axes), 0.0, x), axes)
+
+    return stand_in
 
 
 def _reduced(reduction: Callable[..., Any], step: Step) -> Callable[[Env], Any]:
@@ -119,6 +135,8 @@ def earlier_slips(step: Step, program: Program, made_by: dict[int, Step]) -> Ite
         if maker is None or maker.primitive not in SMOOTH | {"mul", "div"}:
             continue
         mistake = "derivative-at-input" if maker.primitive in SMOOTH else "missing-factor"
+        if step.primitive == "dot_general":
+            mistake = "wrong-operand"
         text = "has the other operand of this line as it was a step earlier"
         for earlier in dict.fromkeys(maker.ins):
             if program.types[earlier] == program.types[other]:
