@@ -34,6 +34,7 @@ GROUPS = {
         "benchmarks.ensemble",
         "benchmarks.memory",
         "benchmarks.bridge",
+        "benchmarks.accelerator",
     ),
 }
 

@@ -62,13 +62,19 @@ def _before_laws(subject: Subject, probes: Sequence[Probe], laws: list[Finding])
     return sorted(broken.values(), key=lambda f: f.mistake != UPDATED[0].mistake)
 
 
-def _jittered(subject: Subject, p: Probe) -> Probe:
-    """The same sizes at inputs nearby: a coincidence at one point does not survive at another."""
+def _jittered(subject: Subject, p: Probe) -> list[Probe]:
+    """The same sizes at inputs nearby: a coincidence at one point does not survive at another.
+
+    Empty if the function is not defined there, as beside the edge of its domain.
+    """
     rng = np.random.default_rng([p.draw.seed, SEED_JITTER])
     args = jax.tree.map(
         lambda leaf: leaf * (1 + JITTER * rng.normal(size=leaf.shape)) if is_float(leaf) else leaf, p.draw.args
     )
-    return probe(subject, p.draw._replace(args=keeping(p.draw, args)))
+    try:
+        return [probe(subject, p.draw._replace(args=keeping(p.draw, args)))]
+    except Malformed:  # NaN
+        return []
 
 
 def explain_shapes(subject: Subject, draw: Draw, malformed: Malformed) -> list[Finding]:
@@ -91,7 +97,7 @@ def explain_shapes(subject: Subject, draw: Draw, malformed: Malformed) -> list[F
 
 def _explain(subject: Subject, probes: Sequence[Probe], wrong: list[int]) -> list[Finding]:
     """A finding for each of the leaves ``wrong``, or for several at once."""
-    probes = [probes[0], _jittered(subject, probes[0]), *probes[1:]]
+    probes = [probes[0], *_jittered(subject, probes[0]), *probes[1:]]
     paths = Attribution(subject, probes)
     factors = {i: finding for i in wrong if (finding := axis_factor(probes, i))}
     left = [i for i in wrong if i not in factors]

@@ -62,7 +62,7 @@ def narrow_probe(subject: Subject, draw: Draw, ordinary: Probe | None = None, ex
             allowed = (
                 tolerances.AUTODIFF * peak(own[i].astype(np.float64) - ref[i])
                 + tolerances.UNITS * rounding.result * max(scale, usual[i])
-                + tolerances.CONDITIONING * rounding.inputs / tolerances.EPS * peak(move[i])
+                + tolerances.CONDITIONING * rounding.inputs / tolerances.EPS * _room(move[i])
             )
             row.append(_apart(got[i], ref[i]) / allowed)
             blurred[i] = max(blurred[i], allowed / scale)
@@ -70,6 +70,11 @@ def narrow_probe(subject: Subject, draw: Draw, ordinary: Probe | None = None, ex
     here = draw._replace(args=args)
     p = Probe(here, subject.leaves(args), y, residuals, dys, refs, gots, excess, unit=unit_of(args))
     return Sight(_excused(subject._replace(primal=primal), p, high, dys64), blurred, value_off)
+
+
+def _room(movement: np.ndarray) -> float:
+    """The largest movement; inputs that move out of a domain leave no room, not any."""
+    return peak(np.where(np.isnan(movement), 0, movement))
 
 
 def _forms(primal: Primal, args: tuple[Any, ...], high: tuple[Any, ...]) -> list[Primal]:
@@ -154,7 +159,7 @@ def _value_off(
         allowed = (
             tolerances.AUTODIFF * peak(own - ref)
             + tolerances.UNITS * rounding.result * scale
-            + tolerances.CONDITIONING * peak(moved - ref)
+            + tolerances.CONDITIONING * _room(moved - ref)
         )
         apart = _apart(got, ref)
         seen = ordinary is None or apart == np.inf or allowed <= tolerances.BLURRED_NARROW * peak(ref)

@@ -115,8 +115,11 @@ def errors_in_units(
 
 
 def allowed_error(refs: list[np.ndarray], moved: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
-    """The error that each element may have; ``moved`` is how far each moves with the rounding of the inputs."""
-    room = [MOVEMENT * m for m in moved] if moved is not None else [np.zeros(())] * len(refs)
+    """The error that each element may have; ``moved`` is how far each moves with the rounding of the inputs.
+
+    Beside the edge of a domain inputs may move out of it: a movement of NaN leaves no room.
+    """
+    room = [MOVEMENT * np.where(np.isnan(m), 0, m) for m in moved] if moved is not None else [np.zeros(())] * len(refs)
     return [RELATIVE * np.abs(r) + ABSOLUTE * peak(r) + more for r, more in zip(refs, room, strict=True)]
 
 

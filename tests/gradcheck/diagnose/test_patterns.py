@@ -1,6 +1,7 @@
 """Patterns in a whole cotangent, where they are easily missed; the exam has the plain ones."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from funcnet import gradcheck
@@ -122,3 +123,10 @@ def test_a_softmax_without_its_factor_is_named_though_the_shift_cancels_no_more(
         return (dy - jnp.sum(dy * y, axis=-1, keepdims=True),)
 
     assert gradcheck.check(Rule(fwd, bwd), "5 7", dtypes=()).mistakes == ("missing-factor",)
+
+
+def test_beside_the_edge_of_a_domain_a_mistake_is_found_and_named():
+    """At 1 the gradient is 0, and a rounding unit farther there is none."""
+    wrong = Rule(lambda x: ((1 - x) ** 1.5, x), lambda x, dy: (-3.0 * jnp.sqrt(1 - x) * dy,))
+    report = gradcheck.check(wrong, np.array([1.0, 0.3, -0.5, 0.2]))
+    assert (report.verdict, report.mistakes) == ("wrong", ("counted-twice",))
