@@ -9,7 +9,7 @@ import funcnet_interrupts  # noqa: F401  isort: skip  (first, as all the others 
 import importlib
 from typing import Any
 
-from . import data, initializers, layers, models, ops, optimizers, schedules, training
+from . import data, devices, initializers, layers, models, ops, optimizers, schedules, training
 from .layers import *  # noqa: F403  (every layer, by its own list)
 from .models import transformer_block
 from .training import (
@@ -28,8 +28,8 @@ from .training import (
 from .types import Layer, Optimizer, Rule, ShapeError
 
 __all__ = [
-    "Layer", "Optimizer", "Rule", "ShapeError", "TrainState", "accuracy", "calibrate", "data", "evaluate", "fit",
-    "gradient_step", "init_state", "initializers", "layers", "models", "ops", "optimizers", "schedules",
+    "Layer", "Optimizer", "Rule", "ShapeError", "TrainState", "accuracy", "calibrate", "data", "devices", "evaluate",
+    "fit", "gradient_step", "init_state", "initializers", "layers", "models", "ops", "optimizers", "schedules",
     "train_epoch", "train_epochs", "train_step", "training", "transformer_block", "value_and_grad",
 ]  # fmt: skip
 __all__ += layers.__all__

@@ -1,4 +1,4 @@
-"""The mathematics is tested in float64, with strict promotion; four virtual devices stand in for a machine of many."""
+"""The mathematics is tested in float64, with strict promotion; eight virtual devices stand in for a machine of many."""
 
 import os
 
@@ -14,7 +14,7 @@ hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("full", deadline=None, max_examples=300)
 hypothesis.settings.load_profile("suite")
 
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

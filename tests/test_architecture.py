@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent
 
 # Every package from the ground up; a module may import what stands before it. A package stands for all its modules.
 FLOORS = {
-    "": "types bridge progress streams files checkpoint data initializers ops layers schedules optimizers training "
-    "models gradcheck learn grade command __main__",
+    "": "types bridge progress streams files checkpoint data initializers ops layers schedules optimizers devices "
+    "training models gradcheck learn grade command __main__",
     "data": "idx arrays sets tables text",
     "ops": "linear shapes activations dropout normalization embedding rotary attention windows convolution pooling "
     "recurrent penalties losses",

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..checkpoint import PathLike, named_leaves, saving
+from ..devices import Places
 from ..progress import epoch_progress
 from ..types import Layer, Optimizer, Params, Rule, ShapeError, require_arrays, require_made, require_not_a_pair
 from .calibration import calibrate, has_population
@@ -91,6 +92,7 @@ def fit(
     progress: bool = True,
     checkpoints: PathLike | None = None,
     checkpoint_seconds: float = 10.0,
+    places: Places | None = None,
 ) -> Fit:
     """Trains, an epoch in one call to the device, and evaluates after each, in inference.
 
@@ -104,6 +106,8 @@ def fit(
     ``checkpoints``: a directory to save the run in, at the end and after an epoch that ends ``checkpoint_seconds``
     after the last save. A run that is there goes on; one killed at any moment ends with the same bits as one never
     killed.
+
+    ``places``: where the arrays lie if there are several devices; see ``funcnet.devices``. A run may go on elsewhere.
 
     Raises ValueError for settings that cannot work, ShapeError for data that does not fit, and NonFiniteError after
     the first epoch that leaves a parameter NaN or infinite; it names the step and the leaf. Raises CheckpointError if
@@ -124,6 +128,8 @@ def fit(
     scored = {"train": sample} if validation is None else {"train": sample, "validation": validation}
     step = train_step(net, loss, optimizer, penalty, aux=None)
     state, history = init_state(params, optimizer, key), list[dict[str, float]]()
+    if places:
+        state, step = places.put(state), places.keep(step)
     best = () if patience is None else state.params
     settings = {
         "batch_size": batch_size,
