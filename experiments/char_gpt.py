@@ -27,6 +27,7 @@ from rich.table import Table
 from funcnet import ops, optimizers, schedules, training
 from funcnet.checkpoint import saving
 from funcnet.data import text
+from funcnet.devices import TENSOR
 from funcnet.models import GPTConfig, Spec, Text, generate, generate_bytes, gpt
 from funcnet.progress import step_progress
 
@@ -178,6 +179,8 @@ def train(config: Config, seed: int, net, data: text.Text, steps: int, out: Path
     params = jax.jit(lambda key: net.init(key, (T,))[0])(init_key)
     state = training.init_state(params, optimizer, order_key)
     step = training.train_step(net, LOSS, optimizer, aux=None)
+    if places := config.places(config.batch_size, TENSOR):
+        state, step = places.put(state), places.keep(step)
     strides = steps // STRIDE
     shown = set(np.linspace(0, strides, min(strides, 20) + 1).astype(int).tolist())
     with saving(rundir.checkpoints(out, f"seed_{seed}"), {}) as saved:

@@ -111,6 +111,7 @@ def train(config: Config, seed: int, compare: bool, out: Path | None = None) -> 
         batch_size=config.batch_size,
         metrics={"accuracy": funcnet.accuracy},
         checkpoints=rundir.checkpoints(out, f"seed_{seed}"),
+        places=config.places(config.batch_size),
     )
     logits, _ = jax.jit(net.fwd)(result.params, dataset.x_test)
     return Trained(result, np.asarray(ops.softmax.fwd(logits)[0]), dataset)

@@ -20,6 +20,7 @@ import simple_parsing
 
 from funcnet.checkpoint import CheckpointError
 from funcnet.data.idx import DataError
+from funcnet.devices import Places, Split, mesh
 from funcnet.layers import computed_in
 from funcnet.models import ModelError, Spec, save_model
 from funcnet.streams import Parsing, writable_streams
@@ -70,14 +71,51 @@ class Config:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mixed(Config):
-    """The flags of an experiment whose network may compute in another dtype than its parameters have."""
+    """The flags of an experiment whose network may compute in another dtype than it is kept in, and on many devices."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the network computes in; parameters, updates and the loss stay in float32."""
 
+    mesh: str | None = optional("AXES")
+    """Devices to train over, as data=4 or data=4,model=2; a CPU makes as many as are asked for."""
+    shard: bool = simple_parsing.field(default=False, action="store_true")
+    """Share parameters and the optimizer's state out over the mesh's axis data (ZeRO stage 3)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mesh is None and self.shard:
+            raise InputError("--shard shares out over the axis data of a --mesh")
+        if axes := self._axes():
+            with contextlib.suppress(RuntimeError):  # JAX has begun, with as many devices as it has
+                jax.config.update("jax_num_cpu_devices", math.prod(axes.values()))
+
+    def _axes(self) -> dict[str, int]:
+        """The sizes of the mesh by name. Raises InputError."""
+        found = {}
+        for part in (self.mesh or "").split(",") if self.mesh is not None else ():
+            name, _, size = part.partition("=")
+            if name not in ("data", "model") or not size.isdecimal() or int(size) < 1 or name in found:
+                raise InputError(f"--mesh names the axes data and model once, as in data=4,model=2; got {self.mesh}")
+            found[name] = int(size)
+        return found
+
     def computed(self, net: Layer) -> Layer:
         """The network in this dtype."""
         return net if self.dtype == "float32" else computed_in(net, self.dtype)
+
+    def places(self, batch_size: int, splits: tuple[Split, ...] = ()) -> Places | None:
+        """Where arrays lie on the mesh, if there is one. Raises InputError if something cannot be split there."""
+        axes = self._axes()
+        if not axes:
+            return None
+        if "model" in axes and not splits:
+            raise InputError("--mesh has the axis data alone here: this network has no products that are split")
+        if batch_size % axes.get("data", 1):
+            raise InputError(f"--batch-size {batch_size} cannot be split evenly over data={axes['data']}")
+        try:
+            return Places(mesh(**axes), splits, self.shard)
+        except ValueError as error:
+            raise InputError(f"--mesh {error}") from None
 
 
 def _possible(name: str, value: Any) -> None:
@@ -277,7 +315,8 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 def settings(config: Config) -> dict[str, Any]:
     """The flags that decide what a run computes; the others only say where, and whether to go on."""
-    return {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "resume", "overwrite")}
+    where = ("out", "resume", "overwrite", "mesh", "shard")
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in where}
 
 
 def finish(

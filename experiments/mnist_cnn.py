@@ -137,6 +137,7 @@ def train(config: Config, seed: int, compare: bool, out: Path | None = None) -> 
         batch_size=config.batch_size,
         metrics={"accuracy": funcnet.accuracy},
         checkpoints=rundir.checkpoints(out, f"seed_{seed}"),
+        places=config.places(config.batch_size),
     )
     return Trained(net, result, probabilities(net, result.params, dataset.x_test), dataset)
 

@@ -57,8 +57,7 @@ def trained(name, layout):
     return state, losses, places, (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
 
 
-# The whole table is slow; of each network and of each layout some are quick.
-QUICK = {("mlp", layout) for layout in LAYOUTS} | {("cnn", "mixed"), ("gpt", "fully"), ("gpt", "tensor")}
+QUICK = {("mlp", "optimizer"), ("mlp", "mixed"), ("gpt", "tensor")}
 CASES = [
     pytest.param(name, layout, marks=() if (name, layout) in QUICK else pytest.mark.slow)
     for name in ("mlp", "cnn", "gpt")
@@ -79,6 +78,7 @@ def test_twenty_steps_give_the_parameters_of_one_device(name, layout):
         assert held < 0.8 * arguments
 
 
+@pytest.mark.slow
 def test_fully_sharded_parameters_take_a_share_of_the_memory():
     """Params and Adam's two moments fall to an eighth but for what cannot be split; the data are on every device."""
     _, _, _, (held, _) = trained("gpt", "fully")
@@ -133,3 +133,17 @@ def test_what_cannot_be_split_is_refused_in_one_line():
         mesh(data=4, model=4)
     with pytest.raises(ValueError, match=r"^a mesh has axes of at least one device"):
         mesh(data=0)
+
+
+def test_a_run_goes_on_over_another_mesh(tmp_path):
+    net, loss, shape, data, splits = networks("mlp")
+    params, _ = net.init(jax.random.key(0), shape)
+    settings = {"key": jax.random.key(1), "batch_size": 16, "progress": False, "checkpoints": tmp_path / "run"}
+    whole = funcnet.fit(net, loss, optimizers.adam(1e-2), params, data, epochs=3, **settings | {"checkpoints": None})
+    for epochs, places in ((1, Places(mesh(data=8), fully=True)), (2, Places(mesh(model=2), splits)), (3, None)):
+        run = funcnet.fit(net, loss, optimizers.adam(1e-2), params, data, epochs=epochs, places=places, **settings)
+        w = run.state.params[1]["w"]
+        assert len(run.history) == epochs
+        assert len(w.sharding.device_set) == (places.mesh.size if places else 1)
+    for got, expected in zip(jax.tree.leaves(run.params), jax.tree.leaves(whole.params), strict=True):
+        np.testing.assert_allclose(np.asarray(got), expected, rtol=1e-10, atol=1e-13)

@@ -51,6 +51,7 @@ def animate(
             colour = style.GRADIENT if backward else style.OURS
             _plot(axes, title, steps, known(values, seen), known(gradients, returned), None, moving, colour)
             writer.grab_frame()
+            figure.set_layout_engine("none")  # as the first frame has it: to lay out each takes half of the time
         for _ in range(5):  # the last one stays
             writer.grab_frame()
     plt.close(figure)

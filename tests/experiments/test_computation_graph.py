@@ -81,7 +81,8 @@ def test_the_network_agrees_with_the_rules_and_with_autodiff(activation):
 def test_a_wrong_partial_is_status_1(monkeypatch, tmp_path):
     wrong = OPERATIONS["sigmoid"]._replace(partials=lambda a: (a * (1 - a),))  # of the input, not the output
     monkeypatch.setitem(OPERATIONS, "sigmoid", wrong)
-    monkeypatch.setattr(computation_graph.graph, "draw", lambda *settings: None)
+    for drawing in ("draw", "animate"):
+        monkeypatch.setattr(computation_graph.graph, drawing, lambda *settings: None)
     with jax.numpy_rank_promotion("allow"), pytest.raises(SystemExit, match="a derivation is wrong"):
         computation_graph.main(computation_graph.Config(), tmp_path)
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,29 @@ def test_sizes_beyond_the_memory_are_refused_and_nothing_is_allocated(monkeypatc
 
 def test_the_memory_of_this_machine():
     assert 1 << 28 < harness.machine_bytes() < 1 << 50
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"mesh": "tensor=2"}, "--mesh names the axes data and model once, as in data=4,model=2; got tensor=2"),
+        ({"mesh": "data=0"}, "--mesh names the axes data and model once"),
+        ({"mesh": "data=2,data=2"}, "--mesh names the axes data and model once"),
+        ({"shard": True}, "--shard shares out over the axis data of a --mesh"),
+        ({"mesh": "data=3"}, "--batch-size 32 cannot be split evenly over data=3"),
+        ({"mesh": "data=2,model=2"}, "--mesh has the axis data alone here"),
+        ({"mesh": "data=16"}, "--mesh data=16 needs 16 devices; here are 8"),
+    ],
+)
+def test_a_mesh_that_cannot_be_is_refused(flags, said):
+    assert len(jax.devices()) == 8  # JAX has begun: it gets no other number of devices
+    with pytest.raises(harness.InputError, match=re.escape(said)):
+        harness.Mixed(**flags).places(32)
+
+
+def test_a_run_over_a_mesh_may_go_on_over_another():
+    assert len(jax.devices()) == 8
+    there, here = (harness.settings(harness.Mixed(mesh=mesh)) for mesh in ("data=4", None))
+    assert there == here
+    places = harness.Mixed(mesh="data=4", shard=True).places(32)
+    assert (dict(places.mesh.shape), places.fully) == ({"data": 4}, True)

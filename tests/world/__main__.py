@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--planted", action="store_true", help="planted mistakes, not the functions as they are")
     parser.add_argument("--quick", action="store_true", help="one set of inputs each")
-    parser.add_argument("--half", type=int, choices=(1, 2), help="of the rows, so that two processes can share them")
+    parser.add_argument("--third", type=int, choices=(1, 2, 3), help="of the rows, so that processes can share them")
     parser.add_argument("--json", metavar="FILE", help="the outcomes, with the whole reports")
     asked = parser.parse_args(arguments)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before a worker imports jax
@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         for i, row in enumerate(PLANTED if asked.planted else FUNCTIONS)
         if not asked.only or any(part in row.name for part in asked.only)
     }
-    if asked.half:
-        rows = {i: row for i, row in rows.items() if i % 2 == asked.half % 2}
+    if asked.third:
+        rows = {i: row for i, row in rows.items() if i % 3 == asked.third % 3}
     if not rows:
         parser.error("no function has such a name")
     console, outcomes = Console(width=None if sys.stdout.isatty() else 200), []

@@ -14,16 +14,20 @@ from experiments.benchmarks import accelerator
 CPU = os.environ | {"JAX_PLATFORMS": "cpu"}
 
 
-def test_all_but_the_checker_at_small_sizes(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("parts", "count"),
+    [(("loss", "norms"), 9), pytest.param(("mnist", "gpt2"), 3, marks=pytest.mark.slow)],
+)
+def test_all_but_the_checker_at_small_sizes(parts, count, tmp_path, capsys):
     with jax.enable_x64(False), jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        accelerator.main(accelerator.Config(quick=True, parts=("mnist", "gpt2", "loss", "norms")), tmp_path)
+        accelerator.main(accelerator.Config(quick=True, parts=parts), tmp_path)
     found = json.loads((tmp_path / "metrics.json").read_text())["measured"]
-    assert len(found) == 12
-    assert found["digits to 0.9"]["accuracy"] >= 0.9
+    assert len(found) == count
+    assert found.get("digits to 0.9", {"accuracy": 1})["accuracy"] >= 0.9
     for what, figures in found.items():
         assert "said" not in figures, (what, figures)
         assert figures["compilation, s"] > 0
-    assert "add and RMS norm, float32, 32 × 48" in capsys.readouterr().out
+    assert "compilation, s" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
