@@ -23,7 +23,7 @@ FLOORS = {
     "gradcheck/engine": "leaves width jaxprs inspection compiling rewriting boxed underived",
     "gradcheck/trial": "subject conventions instances homework targets domains settings specs draws variants",
     "gradcheck/judge": "form reference probe ladder laws assumptions kinks narrow doubts arithmetic rows",
-    "gradcheck/diagnose": "evidence numbers graph slips patterns paths fits attribution diagnose",
+    "gradcheck/diagnose": "evidence numbers graph slips patterns paths fits attribution collectives diagnose",
     "gradcheck/diagnose/slips": "slip slopes operands order softmax exchanged",
     "gradcheck/costs": "passes count twice machine suspicions table audit",
     "gradcheck/command": "discovery worker processes shown cli audit",

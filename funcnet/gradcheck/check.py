@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import tolerances
+from .diagnose import collectives
 from .diagnose.diagnose import diagnose, explain_shapes
 from .diagnose.paths import without_cancelled
 from .engine.inspection import calls_autodiff, casts_down, primitives
@@ -108,6 +109,8 @@ def _checked(subject: Subject, target: Any, inputs: tuple[Any, ...], asked: Sett
         called = _called_once(subject, given)
         if subject.by_hand and calls_autodiff(subject.bwd, *called[1:]):
             report = report.but(notes=[BY_AUTODIFF])
+        if subject.by_hand:
+            report = report.but(notes=collectives.notes(subject, *called))
         subject, given, report = _without_the_left_out(subject, given, called, report)
         at(known=report)
         draw, casts = given.draws[0], not given.narrow and _casts_down(subject, given.draws[0])

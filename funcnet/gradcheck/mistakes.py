@@ -88,6 +88,13 @@ MISTAKES: dict[str, Mistake] = {mistake.id: mistake for mistake in (
             "evaluate this slope at the result, or write it in terms of the input"),
     Mistake("wrong-epsilon-or-ddof", "is off by a ratio close to one, the same along each row",
             "use the epsilon and the divisor (N or N − 1) of the forward"),
+    # sums over the devices of a mesh
+    Mistake("missing-all-reduce", "lacks a sum over an axis of the mesh",
+            "sum over that axis (lax.psum): each device has the part of its own rows or columns"),
+    Mistake("extra-all-reduce", "is summed over an axis of the mesh along which it is whole already",
+            "leave out this sum over devices"),
+    Mistake("wrong-axis-all-reduce", "is summed over another axis of the mesh than the one that it is split along",
+            "sum over the axis along which its parts lie"),
     Mistake("unexplained", "is wrong in a way that fits no known mistake",
             "compare the worst elements with your formula"),
     # the arithmetic

@@ -39,7 +39,9 @@ def test_planted_mistakes_have_ids_of_the_table(planted):
 
 @published
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [("--third", "1"), ("--third", "2"), ("--third", "3"), ("--planted",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [("--third", "1"), ("--third", "2"), ("--third", "3"), ("--planted",)], ids=" ".join
+)
 def test_the_checker_is_right(arguments):
     assert run("-m", "tests.world", *arguments).returncode == 0
 

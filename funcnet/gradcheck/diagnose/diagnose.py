@@ -19,6 +19,7 @@ from ..report import Finding
 from ..tolerances import JITTER, SEED_DY, SEED_JITTER, SLIGHT, TINY
 from ..trial.draws import Draw, draw_cotangent, keeping
 from ..trial.subject import Subject
+from . import collectives
 from .attribution import Attribution
 from .evidence import line_of_use, placed
 from .fits import axis_factor, leaf_factor
@@ -97,6 +98,12 @@ def explain_shapes(subject: Subject, draw: Draw, malformed: Malformed) -> list[F
 
 def _explain(subject: Subject, probes: Sequence[Probe], wrong: list[int]) -> list[Finding]:
     """A finding for each of the leaves ``wrong``, or for several at once."""
+    found, left = collectives.explain(subject, probes, wrong)
+    return [*found, *(_explain_on_one(subject, probes, left) if left else [])]
+
+
+def _explain_on_one(subject: Subject, probes: Sequence[Probe], wrong: list[int]) -> list[Finding]:
+    """The same, but for sums over devices."""
     probes = [probes[0], *_jittered(subject, probes[0]), *probes[1:]]
     paths = Attribution(subject, probes)
     factors = {i: finding for i in wrong if (finding := axis_factor(probes, i))}

@@ -217,6 +217,11 @@ class _Flattening:
         return Line(frame.file_name, frame.line_num, source, place)
 
 
+def line_of(eqn: Any) -> Line:
+    """The line outside JAX and the checker that wrote an equation."""
+    return _Flattening(None, (), None).line(eqn)
+
+
 def _is_foreign(file: str) -> bool:
     """Whether a file is JAX's, NumPy's or Python's, as contextlib is below a decorator, or the checker's own."""
     library = "/jax/" in file or "/numpy/" in file or (file.startswith(PYTHON) and "site-packages" not in file)
