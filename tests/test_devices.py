@@ -57,7 +57,7 @@ def trained(name, layout):
     return state, losses, places, (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
 
 
-QUICK = {("mlp", "optimizer"), ("mlp", "mixed"), ("gpt", "tensor")}
+QUICK = {("mlp", "optimizer"), ("mlp", "mixed")}
 CASES = [
     pytest.param(name, layout, marks=() if (name, layout) in QUICK else pytest.mark.slow)
     for name in ("mlp", "cnn", "gpt")

@@ -8,7 +8,8 @@ from funcnet.gradcheck.diagnose.collectives import listed
 from tests.gradcheck.collectives import PLANTED, RIGHT, columns, report_of, rows, softmax
 
 
-@pytest.mark.parametrize("forward", [columns, pytest.param(softmax, marks=pytest.mark.slow)], ids=lambda f: f.__name__)
+@pytest.mark.slow
+@pytest.mark.parametrize("forward", [columns, softmax], ids=lambda f: f.__name__)
 def test_right_sums_are_correct(forward):
     report = report_of(forward)
     assert report, report
